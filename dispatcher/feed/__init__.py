@@ -1,0 +1,1 @@
+"""File → Schedule: reading, validating, comparing and watching the schedule file."""

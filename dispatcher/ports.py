@@ -1,0 +1,116 @@
+"""The small contracts by which the stations meet; `daemon.py` connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.core.instant import Instant
+from dispatcher.core.schedule import ChangeSet, ShardBase
+from dispatcher.errors import DispatcherError
+
+Headers = list[tuple[str, bytes]]
+Outgoing = tuple[str, bytes | None, bytes | None, int, Headers | None]
+"""One record to write: topic, value, key, partition, headers. A plain tuple: there are very many."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRecord:
+    """One committed record of a ledger partition; `appended` is the broker's own time, in milliseconds."""
+
+    key: bytes
+    value: bytes | None
+    offset: int
+    appended: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A transaction that committed: offset and broker append time of its last record.
+
+    `suspect` says why the outcome must still be checked against the ledger (a slow or retried commit),
+    or is None. The producer of a suspect commit is already discarded.
+    """
+
+    offset: int
+    appended: Instant
+    suspect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnds:
+    """First offset still kept and the end (high watermark, uncommitted included) of a partition."""
+
+    low: int
+    high: int
+
+
+class ShardLog(Protocol):
+    """The transactional side of one shard: its stable transactional id and its ledger partition."""
+
+    def fence(self) -> None:
+        """Make every older producer of this shard powerless. Raises KafkaUnreachable, Fenced, TransactionFailed."""
+        ...
+
+    def commit(self, outgoing: Sequence[Outgoing], *, isolate: bool = False) -> Committed:
+        """Write all records in one transaction; the last one must be a ledger record.
+
+        Any failure discards the producer and raises TransactionFailed or a kind of it: fence and read
+        the ledger before going on. `isolate` asks for the index of a refused message, at a price.
+        """
+        ...
+
+    def ends(self) -> LogEnds:
+        """Return the ends of the ledger partition as they are now."""
+        ...
+
+    def read(self, start: int, until: int) -> Iterator[LedgerRecord]:
+        """Yield the committed records from `start` up to the end `until`, which it reaches or raises.
+
+        Raises KafkaUnreachable when there is no progress for its time limit.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the producer and reader within a bounded time; an open transaction is aborted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What has to be known of a topic to send to it."""
+
+    partitions: int
+    max_message_bytes: int
+
+
+class TopicDirectory(Protocol):
+    """Knows the topics of the cluster."""
+
+    def facts(self, topic: str) -> TopicFacts | None:
+        """Return what is known of a topic, asking the broker at most now and then; None when there is none."""
+        ...
+
+    def forget(self) -> None:
+        """Ask the broker again at the next question."""
+        ...
+
+
+class ScheduleSink(Protocol):
+    """Where the feed brings what it reads."""
+
+    def bases(self) -> tuple[ShardBase, ...]:
+        """Return what is in force in each shard that is ready to change."""
+        ...
+
+    def apply(self, change: ChangeSet) -> None:
+        """Hand a change set to its shard. Never blocks."""
+        ...
+
+    def refused(self, revision: str, error: DispatcherError) -> None:
+        """Tell that the file was refused or could not be read; `revision` is empty when it was not read."""
+        ...
+
+
+Wake = Callable[[], None]
