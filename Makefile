@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench kill-test schema lock clean
+.PHONY: help run test unit lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -17,6 +17,34 @@ $(READY): .ci/requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(KAFKA_LIBS): tests/broker/kafka/pom.xml # the jars of one Kafka node, for the broker tests
+	mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(@D))
+	@touch $@
+
+run: $(READY) ## Set up and run the demo on the embedded broker: no Kafka needed
+	$(BIN)/dispatcher demo
+
+test: $(READY) $(KAFKA_LIBS) ## Set up, start a real Kafka and run every test but the long ones
+	$(BIN)/pytest -m "not long"
+
+unit: $(READY) ## Run the unit tests alone: seconds, no broker
+	$(BIN)/pytest tests/unit
+
+lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/links.py README.md CHANGELOG.md
+	$(BIN)/dispatcher schema | diff schedule/schedule.schema.json -
+
+format: $(READY) ## Let ruff lay out the code and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(READY) ## Write schedule/schedule.schema.json from the models
+	$(BIN)/dispatcher schema > schedule/schedule.schema.json
 
 lock: ## Pin every dependency with its hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet pip-tools

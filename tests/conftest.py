@@ -1,0 +1,52 @@
+"""Fixtures for tests that need a real broker."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from broker.cluster import Cluster, NoKafka, own_kafka, running_kafka
+
+_MISSING = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The bootstrap address of a real Apache Kafka that all tests share."""
+    try:
+        with running_kafka() as bootstrap:
+            yield bootstrap
+    except NoKafka as lack:
+        _without_kafka(request.config, str(lack))
+
+
+@pytest.fixture
+def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A Kafka of the test's own, which it may kill, pause and restart."""
+    try:
+        with own_kafka() as cluster:
+            yield cluster
+    except NoKafka as lack:
+        _without_kafka(request.config, str(lack))
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix that no other test uses."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say loudly that the promise itself was not tested."""
+    if lack := config.stash.get(_MISSING, ""):
+        terminalreporter.section("NO KAFKA: the tests on a real broker did NOT run", red=True, bold=True)
+        terminalreporter.line(f"{lack}; or give an address in DISPATCHER_TEST_BOOTSTRAP")
+
+
+def _without_kafka(config: pytest.Config, lack: str) -> None:
+    config.stash[_MISSING] = lack
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"no Kafka in CI: {lack}", pytrace=False)
+    pytest.skip(f"no Kafka: {lack}")
