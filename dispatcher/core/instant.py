@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 Instant = int
 """Milliseconds since the epoch, UTC. Leap seconds do not exist, as in POSIX time."""
 
+LAST: Instant = 253_402_300_799_999
+"""The last millisecond of the year 9999, where the calendar of the standard library ends."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_OFFSET = r"(?:Z|[+-]\d\d:?\d\d)"
+_TEXT = re.compile(
+    rf"\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{{1,9}})?)?({_OFFSET})?", re.ASCII | re.IGNORECASE
+)
 
 
 def from_datetime(moment: datetime) -> Instant:
-    """Return the instant of an aware datetime, rounded down to the millisecond."""
+    """Return the instant of an aware datetime, rounded down to the millisecond.
+
+    Raises ValueError when the datetime is naive: it names no instant.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError(
+            f"{moment!r} has no time zone; give an aware datetime, e.g. with tzinfo=datetime.UTC"
+        )
     return (moment - _EPOCH) // _MILLISECOND
 
 
@@ -26,13 +41,34 @@ def to_datetime(instant: Instant) -> datetime:
 def to_text(instant: Instant) -> str:
     """Return e.g. `2026-11-20T02:00:00Z`; milliseconds appear only when they are not zero."""
     moment = to_datetime(instant)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S") if moment.year > 999 else moment.replace(tzinfo=None).isoformat()[:19]
+    text = (
+        moment.strftime("%Y-%m-%dT%H:%M:%S")
+        if moment.year > 999
+        else moment.replace(tzinfo=None).isoformat()[:19]
+    )
     return f"{text}.{instant % 1000:03d}Z" if instant % 1000 else f"{text}Z"
 
 
 def from_text(text: str) -> Instant:
-    """Read an ISO-8601 instant with an offset or `Z`. Raises ValueError when it has none or is not one."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
+    """Read an ISO-8601 date and time with an offset or `Z`, of the years 1970 to 9999.
+
+    Digits beyond the millisecond are cut off. Raises ValueError, in prose, for anything else.
+    """
+    form = _TEXT.fullmatch(text)
+    if form is None:
+        raise ValueError(
+            f"{_short(text)} is not an instant; write it like 2026-11-20T02:00:00Z or 2026-11-20T03:00:00+01:00"
+        )
+    if form.group(1) is None:
         raise ValueError(f"{text!r} has no offset; add Z or e.g. +01:00")
-    return from_datetime(moment)
+    try:
+        instant = from_datetime(datetime.fromisoformat(text.upper()))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an instant: {error}") from error
+    if not 0 <= instant <= LAST:
+        raise ValueError(f"{text!r} is not within the years 1970 to 9999 of UTC")
+    return instant
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
