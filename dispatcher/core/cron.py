@@ -35,12 +35,13 @@ class DstRule:
     overlap: Overlap = "once"
 
     def __post_init__(self) -> None:
-        for name, value, words in (
-            ("gap", self.gap, get_args(Gap)),
-            ("overlap", self.overlap, get_args(Overlap)),
-        ):
-            if value not in words:
-                raise ValueError(f"dst {name} {value!r} is not known; write {' or '.join(words)}")
+        _demand_word("gap", self.gap, get_args(Gap))
+        _demand_word("overlap", self.overlap, get_args(Overlap))
+
+
+def _demand_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if value not in words:
+        raise ValueError(f"dst {name} {value!r} is not known; write {' or '.join(words)}")
 
 
 DEBIAN = DstRule("run", "once")
@@ -90,7 +91,7 @@ class Cron:
         return None if found is None else to_datetime(found)
 
     def next_ms(self, after_ms: Instant) -> Instant | None:
-        """Return the first fire later than an instant; None when there is none in 50 years or before year 10000."""
+        """Return the first fire later than an instant; None when there is none in 50 years."""
         after = after_ms // 1000
         last, change = self.zone.around(after)
         found = self._next(after, last, change)

@@ -25,20 +25,10 @@ MACROS = {
     "@HOURLY": "0 * * * *",
 }
 _MONTH_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_MONTH_NAMES = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+_MONTH_NAMES = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +53,8 @@ def read_pattern(expression: str, hash_id: str | None = None) -> Pattern:
     read = [read_field(field, text, hash_id) for field, text in fields]
     *times, days, months, weekdays = read
     clock = " ".join(_plain(field, values) for (field, _), values in zip(fields, times, strict=False))
-    if clock.startswith("0 ") and len(times) == 3:
-        clock = clock[2:]
+    if len(times) == 3:
+        clock = clock.removeprefix("0 ")
     month = _plain(MONTH, months)
     ways = list(_ways(days, weekdays, months.plain))
     if not ways:
@@ -79,9 +69,9 @@ def _split(expression: str) -> list[tuple[Field, str]]:
     text = _checked(expression).strip(" \t").upper()
     if text.startswith("@"):
         if text not in MACROS:
-            raise InvalidCron(
-                f"{text.lower()!r} is not a macro", value=text, advice=f"use one of {_macro_names()}"
-            )
+            known = ", ".join(MACROS).lower()
+            shown = text.lower()[:20]
+            raise InvalidCron(f"{shown!r} is not a macro", value=text, advice=f"use one of {known}")
         text = MACROS[text]
     parts = re.split(r"[ \t]+", text) if text else []
     fields = (SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY)
@@ -97,9 +87,8 @@ def _split(expression: str) -> list[tuple[Field, str]]:
 
 def _checked(expression: object) -> str:
     if not isinstance(expression, str):
-        raise InvalidCron(
-            f"a cron expression is a text, not {type(expression).__name__}", value=repr(expression)[:40]
-        )
+        kind = type(expression).__name__
+        raise InvalidCron(f"a cron expression is a text, not {kind}", value=repr(expression)[:40])
     if len(expression) > LONGEST:
         raise InvalidCron(
             f"{len(expression)} characters are too many",
@@ -114,10 +103,6 @@ def _checked(expression: object) -> str:
                 advice="only plain ASCII characters on one line are allowed",
             )
     return expression
-
-
-def _macro_names() -> str:
-    return ", ".join(name.lower() for name in MACROS)
 
 
 def _plain(field: Field, values: Values) -> str:

@@ -40,7 +40,7 @@ def parse_every(text: str) -> int:
 
 def _complaint(text: str, wanted: str) -> str:
     if wanted and _CALENDAR.fullmatch(wanted) and re.search(r"\d\s*[my]", wanted.partition("t")[0]):
-        return f"{text!r} counts months or years, which differ in length; use days, or a cronTime such as 0 0 1 * *"
+        return f"{text!r} counts months or years, which vary in length; use days or a cronTime like 0 0 1 * *"
     if re.search(r"\d\s*ms\b|\d[.,]\d", wanted):
         return f"{text!r} is not a whole number of seconds; write e.g. 30s or 1m 30s"
     shown = text if len(text) <= 40 else f"{text[:40]}…"

@@ -18,9 +18,7 @@ _TERM = re.compile(
 _NTH = re.compile(r"(\w+)#(\w+)", re.ASCII)
 _LAST_WEEKDAY = re.compile(r"L([0-7]|[A-Z]{3})", re.ASCII)
 _NEAREST = re.compile(r"(\d\d?)W", re.ASCII)
-_MISPLACED = re.compile(
-    r"(?P<nearest>W(\d\d?))|(?P<last>([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)L)|LW|WL", re.ASCII
-)
+_MISPLACED = re.compile(r"(?P<nearest>W\d\d?)|(?P<last>([0-7]|[A-Z]{3})L)|LW|WL", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +41,20 @@ class Field:
         return frozenset(range(self.low, self.high + 1))
 
 
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
 SECOND = Field("second", 0, 59, 59, 59)
 MINUTE = Field("minute", 0, 59, 59, 59)
 HOUR = Field("hour", 0, 23, 23, 23)
 DAY = Field("day-of-month", 1, 31, 28, 31)
-MONTH = Field(
-    "month",
-    1,
-    12,
-    12,
-    12,
-    tuple(["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]),
-)
-WEEKDAY = Field("day-of-week", 0, 6, 6, 7, tuple(["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]))
+MONTH = Field("month", 1, 12, 12, 12, _MONTHS)
+WEEKDAY = Field("day-of-week", 0, 6, 6, 7, _WEEKDAYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a field asks for: plain values, and marks such as `L`, `15W`, `L5`, `1#2` in the engine's spelling.
+    """What a field asks for: plain values, and marks (`L`, `15W`, `L5`, `1#2`) in the engine's words.
 
     `restricted` is whether the field is anything but `*` or `?`.
     """
@@ -111,12 +105,7 @@ def _weekday_mark(term: str) -> str | None:
     if nth := _NTH.fullmatch(term):
         day, which = nth.groups()
         if which not in {"1", "2", "3", "4", "5"}:
-            _refuse(
-                WEEKDAY,
-                term,
-                f"{term!r} asks for the {which!r}th of a month",
-                "write a number from 1 to 5 after #",
-            )
+            _refuse(WEEKDAY, term, f"{_short(term)!r} does not say which of a month", "write 1 to 5 after #")
         return f"{_value(WEEKDAY, day) % 7}#{which}"
     if last := _LAST_WEEKDAY.fullmatch(term):
         return f"L{_value(WEEKDAY, last.group(1)) % 7}"
@@ -126,12 +115,8 @@ def _weekday_mark(term: str) -> str | None:
 def _plain(field: Field, term: str, hash_id: str | None) -> list[int]:
     form = _TERM.fullmatch(term)
     if form is None or _MISPLACED.fullmatch(term):
-        _refuse(
-            field,
-            term,
-            f"{term!r} is not understood" if term else "a term is missing",
-            _form_advice(field, term),
-        )
+        what = f"{_short(term)!r} is not understood" if term else "a term is missing"
+        _refuse(field, term, what, _form_advice(field, term))
     step = _step(field, term, form["step"])
     if form["star"]:
         return list(range(field.low, field.high + 1, step or 1))
@@ -164,9 +149,7 @@ def _value(field: Field, text: str) -> int:
 
 def _open_range(field: Field, term: str, low: int, step: int) -> list[int]:
     if low > field.high:
-        _refuse(
-            field, term, f"{term!r} begins after the end of the week", f"write 0/{step} to count from Sunday"
-        )
+        _refuse(field, term, f"{term!r} begins at the week's end", f"write 0/{step} to begin with Sunday")
     return list(range(low, field.high + 1, step))
 
 
@@ -194,9 +177,8 @@ def _unwrapped(field: Field, ends: tuple[str, str], step: int) -> str:
     if step == 1:
         return f"{span(low, field.high)},{span(field.low, high)}"
     size = field.high - field.low + 1
-    return ",".join(
-        spelled((value - field.low) % size + field.low) for value in range(low, high + size + 1, step)
-    )
+    around = range(low - field.low, high - field.low + size + 1, step)
+    return ",".join(spelled(value % size + field.low) for value in around)
 
 
 def _hashed(

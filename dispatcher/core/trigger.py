@@ -65,17 +65,16 @@ class Trigger:
     jitter_ms: int
     digest: str
     _memo: list[tuple[Instant, Instant | None]] = field(
-        default_factory=list, init=False, repr=False, compare=False
+        default_factory=lambda: [(1, 0)], init=False, repr=False, compare=False
     )
 
     def next_after(self, after_ms: Instant) -> Instant | None:
         """Return the first planned instant later than an instant, or None when there is none."""
-        if self._memo:
-            asked, found = self._memo[0]
-            if asked <= after_ms and (found is None or after_ms < found):
-                return found
+        asked, found = self._memo[0]
+        if asked <= after_ms and (found is None or after_ms < found):
+            return found
         found = self._next(after_ms)
-        self._memo[:] = [(after_ms, found)]
+        self._memo[0] = (after_ms, found)
         return found
 
     def count_between(self, after_ms: Instant, until_ms: Instant) -> int:
@@ -119,9 +118,7 @@ def trigger_from_entry(entry: Mapping[str, Any], *, hash_id: str) -> Trigger:
 
     Reads what validation has let through; raises InvalidCron or ValueError for what it should not have.
     """
-    start, end = (
-        None if (text := entry.get(name)) is None else from_text(text) for name in ("startAt", "endAt")
-    )
+    start, end = _instant(entry, "startAt"), _instant(entry, "endAt")
     timing = _timing(entry, start, hash_id)
     enabled = entry.get("enabled", True)
     jitter = round(entry.get("jitterSeconds", 0) * 1000)
@@ -134,6 +131,10 @@ def _timing(entry: Mapping[str, Any], start: Instant | None, hash_id: str) -> Ti
         return Every(parse_every(entry["every"]), start or 0)
     if "at" in entry:
         return At(from_text(entry["at"]))
-    return parse(
-        entry["cronTime"], entry.get("timezone", "UTC"), DstRule(**entry.get("dst", {})), hash_id=hash_id
-    )
+    dst = DstRule(**entry.get("dst", {}))
+    return parse(entry["cronTime"], entry.get("timezone", "UTC"), dst, hash_id=hash_id)
+
+
+def _instant(entry: Mapping[str, Any], name: str) -> Instant | None:
+    text = entry.get(name)
+    return None if text is None else from_text(text)
