@@ -1,0 +1,207 @@
+"""Every setting: its name, default, limits and the sentence that describes it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dispatcher.errors import InvalidSettings
+
+ENV_PREFIX = "DISPATCHER_"
+
+_BROKER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/,\[\]]+)(?::[0-9]{1,5})?")
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,179}")
+_PLAIN = re.compile(r"[\x21-\x7e]{1,200}")
+_HOSTNAME = socket.gethostname()
+
+
+def _brokers(text: str | None) -> str | None:
+    """Return the list of brokers without blanks; raise ValueError for what is no `host:port` list."""
+    if text is None:
+        return None
+    brokers = [part.strip() for part in text.split(",")]
+    if not all(_BROKER.fullmatch(broker) for broker in brokers):
+        raise ValueError("must be host:port, several of them separated by commas")
+    return ",".join(brokers)
+
+
+def _topic_prefix(text: str) -> str:
+    """Return the prefix; raise ValueError for what cannot begin a topic's name."""
+    if not _PREFIX.fullmatch(text):
+        raise ValueError(
+            "must be 1-180 letters, digits, dots, dashes or underscores, first a letter or digit"
+        )
+    return text
+
+
+def _plain_name(text: str) -> str:
+    """Return the name; raise ValueError for one with blanks, control characters or other than ASCII."""
+    if not _PLAIN.fullmatch(text):
+        raise ValueError("must be 1-200 printable ASCII characters without blanks")
+    return text
+
+
+def _properties(value: object) -> object:
+    """Return the table with dotted names and text values, as librdkafka takes them."""
+    return dict(flat(value)) if isinstance(value, Mapping) else value
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables under dotted names; numbers and truth values as text."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        elif isinstance(value, (bool, int, float)):
+            yield f"{prefix}{name}", str(value).lower()
+        else:
+            yield f"{prefix}{name}", value
+
+
+def flag_name(setting: str) -> str:
+    """Return the flag of a setting, e.g. `--bootstrap-servers`."""
+    return "--" + setting.replace("_", "-")
+
+
+def env_name(setting: str) -> str:
+    """Return the environment variable of a setting, e.g. `DISPATCHER_BOOTSTRAP_SERVERS`."""
+    return ENV_PREFIX + setting.upper()
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Build it with `load`, which knows the sources."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    bootstrap_servers: Annotated[str | None, AfterValidator(_brokers)] = Field(
+        None,
+        description="Kafka brokers to start from, host:port, separated by commas",
+        examples=["localhost:9092"],
+    )
+    schedule: Path = Field(
+        Path("schedule/schedule.json"), description="The schedule file", examples=["schedule/schedule.json"]
+    )
+    prefix: Annotated[str, AfterValidator(_topic_prefix)] = Field(
+        "dispatcher",
+        description="What the names of topics, transactional ids and the group begin with",
+        examples=["dispatcher"],
+    )
+    shards: int = Field(4, ge=1, le=1024, description="Shards of the jobs; the ledger pins it", examples=[4])
+    instance: Annotated[str, AfterValidator(_plain_name)] = Field(
+        _HOSTNAME,
+        description="Name of this replica, the same after a restart; the host name by default",
+        examples=["dispatcher-0"],
+    )
+    max_file_bytes: ByteSize = Field(
+        ByteSize(64 * 1024 * 1024),
+        ge=2,
+        description="Largest schedule file that is read; units such as 64MiB are understood",
+        examples=["64MiB"],
+    )
+    poll_seconds: float = Field(
+        5, ge=0.05, le=3600, description="Longest time a change of the file goes unseen", examples=[5]
+    )
+    removal_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A file that removes more than this share of the jobs is held",
+        examples=[0.5],
+    )
+    removal_least: int = Field(
+        5, ge=1, description="A file that removes fewer jobs than this is never held", examples=[5]
+    )
+    stale_hold_seconds: float = Field(
+        120,
+        ge=0,
+        description="How long a superseded file is held before it counts as a roll-back",
+        examples=[120],
+    )
+    clock_jump_limit_seconds: float = Field(
+        3600, gt=0, description="A clock that jumps further than this holds the shards", examples=[3600]
+    )
+    batch_messages: int = Field(
+        2000, ge=1, le=10_000, description="Most messages in one transaction", examples=[2000]
+    )
+    heartbeat_seconds: float = Field(
+        300, gt=0, description="Longest silence of a shard in the ledger", examples=[300]
+    )
+    wait_seconds: float | None = Field(
+        None, ge=0, description="How long to wait for Kafka at the start; for ever by default", examples=[60]
+    )
+    stop_seconds: float = Field(
+        10, gt=0, le=3600, description="How long a stop may take before it is forced", examples=[10]
+    )
+    partitions_jobs: int = Field(
+        12,
+        ge=1,
+        le=10_000,
+        description="Partitions of each job topic, a multiple of the shards",
+        examples=[12],
+    )
+    replication: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Replication factor of new topics; the broker's default if not set",
+        examples=[3],
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged: debug, info, warning or error", examples=["info"]
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto",
+        description="json, console, or auto: console on a terminal, JSON lines elsewhere",
+        examples=["json"],
+    )
+    kafka: Annotated[dict[str, str], BeforeValidator(_properties)] = Field(
+        default_factory=dict,
+        repr=False,
+        description="librdkafka properties passed through, for all clients",
+        examples=["security.protocol=SSL"],
+    )
+
+    @model_validator(mode="after")
+    def _partitions_fit_shards(self) -> Self:
+        if self.partitions_jobs % self.shards:
+            raise ValueError(
+                f"partitions_jobs is {self.partitions_jobs}, no multiple of shards, which is {self.shards}: "
+                f"a shard could not keep to its own partitions; set it to e.g. {self.shards * 3}"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load` alone, which asks the sources itself to know where each came from."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    def brokers(self) -> str:
+        """Return the brokers. Raises InvalidSettings, saying how to name them, when there are none."""
+        if self.bootstrap_servers is None:
+            raise InvalidSettings(
+                "bootstrap_servers is not set and has no default: name the Kafka brokers with "
+                f"--bootstrap-servers host:9092, with {env_name('bootstrap_servers')}=host:9092, "
+                'or with bootstrap_servers = "host:9092" in the settings file'
+            )
+        return self.bootstrap_servers
