@@ -1,0 +1,34 @@
+"""Loading schedule files for commands, standard input too."""
+
+from __future__ import annotations
+
+import sys
+
+from dispatcher.cli.show import waiting
+from dispatcher.core.schedule import Schedule
+from dispatcher.errors import ScheduleUnreadable
+from dispatcher.feed.file import read
+from dispatcher.feed.loader import load
+
+STDIN = "-"
+STDIN_NAME = "<stdin>"
+
+
+def load_schedule(file: str, cap: int) -> Schedule:
+    """Return the schedule of a file, `-` being standard input.
+
+    Raises ScheduleUnreadable, or InvalidSchedule with all problems.
+    """
+    with waiting(f"Reading {file}"):
+        if file == STDIN:
+            return load(_stdin(cap), STDIN_NAME).schedule
+        return load(read(file, cap).data, file).schedule
+
+
+def _stdin(cap: int) -> bytes:
+    data = sys.stdin.buffer.read(cap + 1)
+    if len(data) > cap:
+        raise ScheduleUnreadable(
+            f"{STDIN_NAME}: has more than the {cap} bytes allowed; make it smaller or raise --max-file-bytes"
+        )
+    return data

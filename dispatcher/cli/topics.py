@@ -1,0 +1,101 @@
+"""`dispatcher topics`: creates the topics of an installation, and checks them."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from dispatcher.cli.options import example, json_option, settings_options
+from dispatcher.cli.show import printable, waiting, write_json
+from dispatcher.core.message import TopicNames
+from dispatcher.errors import TopicsUnfit
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.topic_plan import TopicPlan, topic_plan
+from dispatcher.kafka.topics import KafkaTopics
+from dispatcher.settings import InForce, Settings, flag_name
+
+_SETTINGS = (
+    "bootstrap_servers",
+    "prefix",
+    "shards",
+    "partitions_jobs",
+    "replication",
+    "wait_seconds",
+    "kafka",
+)
+_REPEATED = ("bootstrap_servers", "prefix", "shards", "partitions_jobs", "replication")
+_PATIENCE_SECONDS = 10.0
+
+
+@click.group()
+def topics() -> None:
+    """Create or check the topics of an installation."""
+
+
+@topics.command(epilog=example("dispatcher topics ensure --bootstrap-servers localhost:9092 --replication 3"))
+@settings_options(*_SETTINGS)
+@json_option
+def ensure(in_force: InForce, *, as_json: bool) -> None:
+    """Create the topics that are missing and mend their settings.
+
+    The number of a topic's partitions is never changed. Exits with 4 when something is left to mend.
+    """
+    with waiting("Ensuring topics"):
+        ensured = _cluster(in_force.settings).ensure(
+            plan_of(in_force.settings), in_force.settings.replication
+        )
+    if as_json:
+        write_json({"done": ensured.done, "left": ensured.left})
+    else:
+        for line in ensured.done or ("nothing to do",):
+            click.echo(printable(line))
+    if ensured.left:
+        raise TopicsUnfit(ensured.left, "what each line says; then run it again")
+
+
+@topics.command(epilog=example("dispatcher topics check --bootstrap-servers localhost:9092"))
+@settings_options(*_SETTINGS)
+@json_option
+def check(in_force: InForce, *, as_json: bool) -> None:
+    """Compare the topics with what they must be; change nothing. Exits with 4 when one is unfit."""
+    plan = plan_of(in_force.settings)
+    with waiting("Checking topics"):
+        faults = _cluster(in_force.settings).check(plan)
+    if as_json:
+        write_json({"fit": not faults, "faults": faults})
+    if faults:
+        raise TopicsUnfit(faults, mend_command(in_force))
+    if not as_json:
+        click.echo(f"{len(plan.shapes)} topics are as they must be")
+
+
+def plan_of(settings: Settings) -> TopicPlan:
+    """Return the topics that the settings ask for."""
+    return topic_plan(TopicNames(settings.prefix), settings.shards, settings.partitions_jobs)
+
+
+def connection_of(settings: Settings) -> Connection:
+    """Return how to reach Kafka. Raises InvalidSettings when the settings name no broker."""
+    return Connection(settings.brokers(), properties=settings.kafka)
+
+
+def mend_command(in_force: InForce) -> str:
+    """Return the command that ensures these topics: every setting that is no default is spelled out.
+
+    Passed-through properties are not, they may be secret: they come from the settings file it names, or
+    from the environment.
+    """
+    words = ["dispatcher", "topics", "ensure"]
+    if in_force.config is not None:
+        words += ["--config", str(in_force.config)]
+    for name in _REPEATED:
+        value = getattr(in_force.settings, name)
+        if value != Settings.model_fields[name].default:
+            words += [flag_name(name), str(value)]
+    return shlex.join(words)
+
+
+def _cluster(settings: Settings) -> KafkaTopics:
+    patience = _PATIENCE_SECONDS if settings.wait_seconds is None else settings.wait_seconds
+    return KafkaTopics(connection_of(settings), max(patience, 1.0))
