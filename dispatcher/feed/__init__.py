@@ -1,1 +1,1 @@
-"""File → Schedule: reading, validating, comparing and watching the schedule file."""
+"""file → Schedule: reading, validating, comparing and watching the schedule file."""

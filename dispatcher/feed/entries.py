@@ -1,0 +1,260 @@
+"""From the text of a file to its valid entries, one at a time, with every problem noted on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.errors import Problem
+from dispatcher.feed.checks import SAME, EntryCheck, Fault, default_faults, unknown_field
+from dispatcher.feed.definition import encode
+from dispatcher.feed.prose import shown
+from dispatcher.feed.strict_json import Text
+from dispatcher.feed.syntax import Broken, Path, Scan, skip, unexpected
+
+MOST_PROBLEMS = 1000
+"""How many problems are told one by one; a last line counts the rest."""
+
+Known = Callable[[str, bytes], bool]
+"""Tells whether a job of this name has exactly this definition in force, so that it was validated before."""
+
+_NOTHING_AFTER_JOBS = re.compile(r"\][ \t\n\r]*\}[ \t\n\r]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A valid entry with defaults merged in. `known` as the caller's `Known` said."""
+
+    name: str
+    entry: dict[str, Any]
+    definition: bytes
+    known: bool
+
+
+class Entries:
+    """The entries of one file. Iterate once; then `problems` says what is wrong, in file order."""
+
+    def __init__(self, text: str, known: Known | None = None) -> None:
+        self._text = text
+        self._known = known
+        self._check = EntryCheck()
+        self._defaults: dict[str, Any] = {}
+        self._names: dict[str, int] = {}
+        self._faults: list[tuple[int, str | None, str]] = []
+        self._uncounted = 0
+        self._job: str | None = None
+        self._start: int | None = None
+
+    def __iter__(self) -> Iterator[Valid]:
+        try:
+            self._survey()
+        except Broken as broken:
+            self._note(broken.offset, broken.what)
+        if self._start is None:
+            return
+        try:
+            yield from self._jobs(self._start)
+        except Broken as broken:
+            self._job = None
+            self._note(broken.offset, broken.what)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Return every problem found so far, at most `MOST_PROBLEMS` and one line that counts the rest."""
+        places = _Places(self._text)
+        seen = set()
+        found = []
+        for offset, job, what in sorted(self._faults, key=lambda fault: fault[0]):
+            if (offset, what) not in seen:
+                seen.add((offset, what))
+                found.append(Problem(*places.of(offset), job, what))
+        if self._uncounted:
+            line, column = found[-1].line, found[-1].column
+            found.append(Problem(line, column, None, f"and {self._uncounted} more problems"))
+        return tuple(found)
+
+    def _survey(self) -> None:
+        """Walk the file's own members and find where its list of jobs begins. Raises Broken."""
+        text = Text(self._text, self._note)
+        text.at = skip(self._text, 0)
+        if text.at == len(self._text):
+            raise Broken(0, 'the file is empty; the least there can be is {"jobs": []}')
+        if self._text.startswith("[", text.at):
+            raise Broken(text.at, 'a schedule is an object: write {"jobs": [ … ]} around this list')
+        found = False
+        for name, offset in text.members():
+            if name == "jobs" and not found and self._text.startswith("[", text.at):
+                self._start = text.at
+                if self._jobs_are_last():
+                    return
+                self._pass_by(text)
+            else:
+                self._member(name, offset, text.at, text.value())
+            found = found or name == "jobs"
+        text.end()
+        if not found:
+            self._note(skip(self._text, 0), "`jobs` is missing; a schedule without jobs has an empty list")
+
+    def _jobs_are_last(self) -> bool:
+        """Tell whether the file ends with its jobs, so that one walk over them is enough."""
+        return _NOTHING_AFTER_JOBS.search(self._text, max(0, len(self._text) - 200)) is not None
+
+    def _pass_by(self, text: Text) -> None:
+        """Go past the jobs, because something follows them that may concern them; their faults come later."""
+        skipped = Text(self._text, lambda _offset, _what: None)
+        skipped.at = text.at
+        for _ in skipped.elements():
+            skipped.value()
+        text.at = skipped.at
+
+    def _member(self, name: str, offset: int, start: int, value: Any) -> None:
+        if name == "$schema":
+            if not isinstance(value, str):
+                self._note(start, f"`$schema` is {shown(value)}; it must be the address of a schema")
+        elif name == "defaults":
+            faults = default_faults(value)
+            if faults:
+                self._explain(start, faults, "defaults")
+            else:
+                self._defaults = value
+        elif name == "jobs":
+            self._note(start, f"`jobs` is {shown(value)}; it must be a list of jobs")
+        else:
+            self._note(offset, unknown_field(name))
+
+    def _jobs(self, start: int) -> Iterator[Valid]:
+        text = Text(self._text, self._note)
+        text.at = start
+        defaults, faults_of = self._defaults, self._check.faults
+        for offset in text.elements():
+            before = len(self._faults) + self._uncounted
+            entry = text.value()
+            merged = entry
+            if defaults and isinstance(entry, dict):
+                merged = merge(entry, defaults)
+            if before != len(self._faults) + self._uncounted:
+                self._name_faults(before, entry)
+            elif self._known is not None and (found := self._same(offset, merged)) is not None:
+                yield found
+                continue
+            faults = faults_of(entry, merged)
+            if faults:
+                self._job = _name_in(entry)
+                self._explain(offset, faults)
+                self._job = None
+            name = _name_in(entry)
+            fresh = name is None or self._is_first(name, offset)
+            if not faults and fresh and name is not None:
+                yield Valid(name, merged, encode(merged), known=False)
+        text.at = skip(self._text, text.at)
+        self._tail(text)
+
+    def _tail(self, text: Text) -> None:
+        """Check what follows the jobs when the survey stopped at them."""
+        if self._jobs_are_last():
+            if not self._text.startswith("}", text.at):
+                raise Broken(text.at, unexpected(self._text, text.at, "`}`"))
+            text.at += 1
+            text.end()
+
+    def _same(self, offset: int, merged: Any) -> Valid | None:
+        """Return the entry if exactly this definition is in force, and so was validated before."""
+        name = _name_in(merged)
+        if name is None or self._known is None:
+            return None
+        definition = encode(merged)
+        if not self._known(name, definition) or not self._is_first(name, offset):
+            return None
+        return Valid(name, merged, definition, known=True)
+
+    def _is_first(self, name: str, offset: int) -> bool:
+        first = self._names.setdefault(name, offset)
+        if first == offset:
+            return True
+        if len(self._faults) >= MOST_PROBLEMS:
+            self._uncounted += 1
+            return False
+        line = _Places(self._text).of(first)[0]
+        self._job = name
+        place = Scan(self._text, offset).spans[("jobName",)][1]
+        self._note(place, f"the name is taken by the job at line {line}; every job needs its own")
+        self._job = None
+        return False
+
+    def _explain(self, offset: int, faults: list[Fault], prefix: str = "") -> None:
+        if len(self._faults) >= MOST_PROBLEMS:
+            self._uncounted += len(faults)
+            return
+        spans = Scan(self._text, offset).spans
+        for fault in faults:
+            self._note(_place(spans, fault), f"{prefix}: {fault.what}" if prefix else fault.what)
+
+    def _note(self, offset: int, what: str) -> None:
+        if len(self._faults) >= MOST_PROBLEMS:
+            self._uncounted += 1
+        else:
+            self._faults.append((offset, self._job, what))
+
+    def _name_faults(self, start: int, entry: Any) -> None:
+        name = _name_in(entry)
+        self._faults[start:] = [(offset, name, what) for offset, _, what in self._faults[start:]]
+
+
+def merge(entry: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry with what it lacks taken from the defaults, after what it has, in their order.
+
+    An object is taken as a whole or not at all; `payload` and `taskParams` count as one field.
+    """
+    lacking = {
+        name: value
+        for name, value in defaults.items()
+        if name not in entry and not any(name in pair and (pair[0] in entry or pair[1] in entry) for pair in SAME)
+    }
+    return {**entry, **lacking} if lacking else entry
+
+
+def decode(data: bytes) -> str:
+    """Return the text of a file, without a byte order mark. Raises UnicodeDecodeError."""
+    return data.decode("utf-8-sig")
+
+
+def not_utf8(data: bytes, error: UnicodeDecodeError) -> Problem:
+    """Return the problem of a file that is not UTF-8."""
+    body = data.removeprefix(b"\xef\xbb\xbf")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Problem(1, 1, None, "the file looks like UTF-16; save it as UTF-8")
+    line, column = _Places(body[: error.start].decode()).of(error.start, at_end=True)
+    byte = body[error.start]
+    return Problem(line, column, None, f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8")
+
+
+def _name_in(entry: Any) -> str | None:
+    name = entry.get("jobName") if isinstance(entry, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _place(spans: dict[Path, tuple[int, int]], fault: Fault) -> int:
+    """Return the offset a fault is shown at: its own, or that of the nearest thing around it."""
+    path = fault.path
+    while path not in spans:
+        path = path[:-1]
+    return spans[path][0 if fault.at_key else 1]
+
+
+class _Places:
+    """Turns rising offsets into lines and columns, each text walked once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._line = 1
+        self._at = 0
+
+    def of(self, offset: int, *, at_end: bool = False) -> tuple[int, int]:
+        """Return the 1-based line and column of an offset."""
+        if at_end:
+            offset = len(self._text)
+        self._line += self._text.count("\n", self._at, offset)
+        self._at = offset
+        return self._line, offset - self._text.rfind("\n", 0, offset)

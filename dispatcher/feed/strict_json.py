@@ -1,0 +1,166 @@
+"""Strict JSON, fast: the standard library's C scanner for each value, our own walk around it.
+
+Refused beside what is not JSON: duplicate keys, NaN and Infinity, numbers that overflow or have more than
+1000 digits, more than 64 levels, lone surrogates, NUL in keys. The happy path touches a value once; only
+a value that is refused is walked again (`syntax.Scan`) to say where and why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dispatcher.feed.syntax import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    Broken,
+    Scan,
+    after_colon,
+    after_member,
+    skip,
+    string_at,
+    unexpected,
+)
+
+Report = Callable[[int, str], None]
+"""Takes the offset of a fault and what it is."""
+
+_DOUBTFUL = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
+_INFINITE = (float("inf"), float("-inf"))
+
+
+class Text:
+    """A document being walked. `at` is the offset of what comes next; faults are told to `report`."""
+
+    def __init__(self, text: str, report: Report) -> None:
+        self.text = text
+        self.at = 0
+        self._report = report
+        self._escapes = "\\u" in text
+
+    def members(self) -> Iterator[tuple[str, int]]:
+        """Yield key and offset of each member of the object at hand; the caller takes the value. Raises Broken."""
+        self._enter("{", "an object in `{` and `}`")
+        text = self.text
+        if text.startswith("}", self.at):
+            self.at += 1
+            return
+        seen = set()
+        more = True
+        while more:
+            start = self.at
+            if not text.startswith('"', start):
+                raise Broken(start, unexpected(text, start, "a key in double quotes or `}`"))
+            key, end = string_at(text, start)
+            if key in seen:
+                self._report(start, f"the key `{key}` appears twice in one object; keep one")
+            seen.add(key)
+            self.at = skip(text, after_colon(text, end, key))
+            yield key, start
+            self.at, more = after_member(text, self.at, "}")
+
+    def elements(self) -> Iterator[int]:
+        """Yield the offset of each element of the list at hand; the caller takes the value. Raises Broken."""
+        self._enter("[", "a list in `[` and `]`")
+        text = self.text
+        if text.startswith("]", self.at):
+            self.at += 1
+            return
+        more = True
+        while more:
+            yield self.at
+            self.at, more = after_member(text, self.at, "]")
+
+    def value(self) -> Any:
+        """Return the value at hand and go past it; what is refused in it is reported. Raises Broken."""
+        start = self.at
+        try:
+            value, end = _DECODER.raw_decode(self.text, start)
+        except (ValueError, RecursionError):
+            return self._examined(start)
+        if self._deep(start, end) or (self._escapes and _DOUBTFUL.search(self.text, start, end)):
+            return self._examined(start) if not _clean(value, 0) else self._past(value, end)
+        return self._past(value, end)
+
+    def end(self) -> None:
+        """Make sure that nothing but white space is left. Raises Broken."""
+        self.at = skip(self.text, self.at)
+        if self.at < len(self.text):
+            raise Broken(self.at, "the document has ended; remove what follows")
+
+    def _past(self, value: Any, end: int) -> Any:
+        self.at = end
+        return value
+
+    def _enter(self, opening: str, wanted: str) -> None:
+        self.at = skip(self.text, self.at)
+        if not self.text.startswith(opening, self.at):
+            raise Broken(self.at, unexpected(self.text, self.at, wanted))
+        self.at = skip(self.text, self.at + 1)
+
+    def _deep(self, start: int, end: int) -> bool:
+        """Tell whether the brackets are enough to nest too deep; the scanner counted on no limit of ours."""
+        return self.text.count("{", start, end) + self.text.count("[", start, end) > MAX_DEPTH
+
+    def _examined(self, start: int) -> Any:
+        scan = Scan(self.text, start)
+        for offset, what in scan.faults:
+            self._report(offset, what)
+        return self._past(scan.value, scan.end)
+
+
+def parse(text: str) -> Any:
+    """Return the value of a whole document. Raises Broken at its first fault."""
+
+    def first(offset: int, what: str) -> None:
+        raise Broken(offset, what)
+
+    document = Text(text, first)
+    document.at = skip(text, 0)
+    value = document.value()
+    document.end()
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate key")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if len(digits) > MAX_DIGITS or value in _INFINITE:
+        raise ValueError("too many digits, or too large")
+    return value
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _clean(value: Any, depth: int) -> bool:
+    """Tell whether a decoded value keeps to the depth, and its texts to whole characters and no NUL in keys."""
+    if isinstance(value, str):
+        return not any("\ud800" <= char <= "\udfff" for char in value)
+    if not isinstance(value, dict | list):
+        return True
+    if depth == MAX_DEPTH:
+        return False
+    if isinstance(value, list):
+        return all(_clean(inner, depth + 1) for inner in value)
+    return all("\0" not in key and _clean(key, depth) and _clean(inner, depth + 1) for key, inner in value.items())
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
