@@ -1,4 +1,4 @@
-"""A real Apache Kafka for tests and benchmarks, started from the jars that `make .cache/kafka/libs/.ready` fetches.
+"""A real Apache Kafka for tests and benchmarks, from the jars that `make .cache/kafka/libs/.ready` fetches.
 
 Everything lies in a directory of its own and on free loopback ports, so that any number of clusters can
 run beside one another. The nodes die with the process that started them where `setpriv` is at hand.
@@ -29,9 +29,9 @@ TEMPLATES = Path(__file__).with_name("kafka")
 BOOTSTRAP = "DISPATCHER_TEST_BOOTSTRAP"
 START_SECONDS = 60.0
 _JVM = (
-    "-Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xshare:auto"
-    " -Djava.awt.headless=true"
-).split()
+    *("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+    *("-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true"),
+)
 
 
 class NoKafka(Exception):  # noqa: N818 - a state of the machine, told as one

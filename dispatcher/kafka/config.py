@@ -1,0 +1,138 @@
+"""What each client is told: one pure function per kind builds its librdkafka dictionary.
+
+Time-outs, back-offs and isolation are the ground the promise stands on, so they are set here and nowhere
+else; `dispatcher.kafka.properties` refuses them from settings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Config = dict[str, Any]
+
+RETRY_BACKOFF_MS = 300
+"""How long the library waits before it repeats a transaction request by itself."""
+
+SUSPECT_COMMIT_SECONDS = 0.7 * RETRY_BACKOFF_MS / 1000
+"""A commit that took longer may hide a repeated EndTxn: measured, one costs at least 0.8 of the back-off."""
+
+TRANSACTION_TIMEOUT_MS = 10_000
+LARGEST_MESSAGE_BYTES = 100_000_000
+PROPAGATION_MS = 3_000
+CLIENT_LOG = logging.getLogger("dispatcher.kafka.client")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach Kafka: brokers, the name of this client, and properties passed through to the library.
+
+    `fetch_wait_ms` is how long a broker may hold a fetch that finds nothing; the embedded broker does not
+    end the wait when data comes, so there it must be short.
+    """
+
+    bootstrap: str
+    client_id: str = "dispatcher"
+    properties: Mapping[str, str] = field(default_factory=dict)
+    fetch_wait_ms: int = 100
+
+    def named(self, part: str) -> Connection:
+        """Return the connection under a client id of its own, `<client id>-<part>`."""
+        return Connection(self.bootstrap, f"{self.client_id}-{part}", self.properties, self.fetch_wait_ms)
+
+
+def shard_producer(connection: Connection, transactional_id: str) -> Config:
+    """Return the settings of the transactional producer of one shard.
+
+    An unknown topic fails after `PROPAGATION_MS`, well inside the transaction time-out, so that the error
+    names the topic instead of a producer the broker has timed out.
+    """
+    return {
+        **_base(connection),
+        **_sending(),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    }
+
+
+def plain_producer(connection: Connection) -> Config:
+    """Return the settings of an idempotent producer without transactions."""
+    return {
+        **_base(connection),
+        **_sending(),
+        "enable.idempotence": True,
+        "message.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    }
+
+
+def reader(connection: Connection) -> Config:
+    """Return the settings of a consumer that is assigned partitions: committed records, ends announced."""
+    return {
+        **_base(connection),
+        **_fetching(connection),
+        "group.id": f"{connection.client_id}-unused",
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
+
+
+def member(connection: Connection, group: str) -> Config:
+    """Return the settings of the consumer that only learns which shards are this replica's.
+
+    The heartbeat interval decides how fast a hand-over is, the session how fast a dead member is missed.
+    """
+    return {
+        **_base(connection),
+        "group.id": group,
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": 6_000,
+        "heartbeat.interval.ms": 400,
+        "max.poll.interval.ms": 60_000,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "latest",
+    }
+
+
+def admin(connection: Connection) -> Config:
+    """Return the settings of an administrative client."""
+    return _base(connection)
+
+
+def _base(connection: Connection) -> Config:
+    return {
+        **connection.properties,
+        "bootstrap.servers": connection.bootstrap,
+        "client.id": connection.client_id,
+        "socket.timeout.ms": 10_000,
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 1_000,
+        "retry.backoff.ms": RETRY_BACKOFF_MS,
+        "allow.auto.create.topics": False,
+        "logger": CLIENT_LOG,
+    }
+
+
+def _sending() -> Config:
+    return {
+        "acks": "all",
+        "compression.type": "lz4",
+        "linger.ms": 0,
+        "queue.buffering.max.messages": 1_000_000,
+        "message.max.bytes": LARGEST_MESSAGE_BYTES,
+        "topic.metadata.propagation.max.ms": PROPAGATION_MS,
+    }
+
+
+def _fetching(connection: Connection) -> Config:
+    return {
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "fetch.wait.max.ms": connection.fetch_wait_ms,
+        "fetch.error.backoff.ms": 100,
+        "queued.max.messages.kbytes": 16_384,
+    }

@@ -1,0 +1,120 @@
+"""The transactional side of one shard: fence, commit, read the ledger.
+
+The rules come from what was measured: the library repeats a lost EndTxn by itself and reports success, and
+the late first one can then end the *next* transaction. So every commit is timed alone, and whatever was not
+quick and clean costs the producer: a new one has a new epoch, which makes the late request powerless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import TopicPartition
+
+from dispatcher.core.message import Outgoing, TopicNames
+from dispatcher.errors import KafkaUnreachable, TransactionFailed
+from dispatcher.kafka.config import SUSPECT_COMMIT_SECONDS, Connection
+from dispatcher.kafka.faults import failed_transaction, text_of
+from dispatcher.kafka.offsets import partition_ends
+from dispatcher.kafka.reading import read_partition
+from dispatcher.kafka.transaction import Fault, Patience, Transactor
+from dispatcher.ports import Committed, LedgerRecord, LogEnds
+
+USUAL = Patience()
+
+
+class KafkaShardLog:
+    """`ShardLog` on a real cluster. All calls from one thread; everything ends within its `Patience`."""
+
+    def __init__(
+        self, connection: Connection, topics: TopicNames, shard: int, patience: Patience = USUAL
+    ) -> None:
+        self._connection = connection.named(f"shard-{shard}")
+        self._topic = topics.ledger
+        self._shard = shard
+        self._id = f"{topics.prefix}-shard-{shard}"
+        self._patience = patience
+        self._transactor: Transactor | None = None
+
+    def fence(self) -> None:
+        """Make every older producer of this shard powerless and be ready to commit.
+
+        Raises KafkaUnreachable when no coordinator answered in time, else Fenced or TransactionFailed.
+        """
+        self.close()
+        self._transactor = Transactor(self._connection, self._id, self._patience)
+        error = self._transactor.init()
+        if error is None:
+            return
+        self.close()
+        if error.retriable():
+            raise KafkaUnreachable(
+                f"{self._id}: no transaction coordinator answered for {self._patience.fence:g} s"
+                f" ({text_of(error)}); check that the brokers at {self._connection.bootstrap} are up"
+            )
+        raise failed_transaction(self._id, "fencing", error)
+
+    def commit(self, outgoing: Sequence[Outgoing], *, isolate: bool = False) -> Committed:
+        """Write all records in one transaction; the last one must be a ledger record.
+
+        Raises Unsendable, Fenced or TransactionFailed. After any of them, and after a suspect commit, the
+        producer is gone: fence and read the ledger. The index of an Unsendable is known when the client
+        refused the record at once, or with `isolate`, which sends them one by one while time allows.
+        """
+        transactor = self._transactor
+        if transactor is None:
+            raise TransactionFailed(f"{self._id}: there is no producer; fence before the next commit")
+        clean = False
+        try:
+            committed = self._run(transactor, outgoing, isolate=isolate)
+            clean = committed.suspect is None
+        finally:
+            if not clean:
+                self.close()
+        return committed
+
+    def ends(self) -> LogEnds:
+        """Return the first offset kept and the high watermark. Raises KafkaUnreachable.
+
+        The end is the uncommitted one: the committed one can lie below records that are committed already.
+        """
+        return partition_ends(self._connection, self._topic, self._shard, self._patience.ends)
+
+    def read(self, start: int, until: int) -> Iterator[LedgerRecord]:
+        """Yield the committed records from `start` up to the end `until`, which it reaches or raises.
+
+        Raises KafkaUnreachable without progress for `Patience.stall`, LedgerUnfit for an offset out of range.
+        """
+        first = TopicPartition(self._topic, self._shard, start)
+        for batch in read_partition(self._connection, first, until, self._patience.stall):
+            for message in batch:
+                offset = message.offset()
+                if offset is not None and offset < until:
+                    yield LedgerRecord(message.key() or b"", message.value(), offset, message.timestamp()[1])
+
+    def close(self) -> None:
+        """Let go of the producer within about 2.5 s; an open transaction is aborted."""
+        if self._transactor is not None:
+            self._transactor.discard()
+        self._transactor = None
+
+    def _run(self, transactor: Transactor, outgoing: Sequence[Outgoing], *, isolate: bool) -> Committed:
+        fault = transactor.stage(outgoing, isolate=isolate)
+        if fault is not None:
+            raise self._failed(fault)
+        fault, took, calls = transactor.seal()
+        if fault is not None:
+            raise self._failed(fault)
+        outcome = transactor.outcome
+        return Committed(outcome.offset, outcome.appended, self._suspicion(took, calls))
+
+    def _suspicion(self, took: float, calls: int) -> str | None:
+        if calls == 1 and took < SUSPECT_COMMIT_SECONDS:
+            return None
+        return (
+            f"{self._id}: the commit took {took * 1000:.0f} ms and {calls} call(s), where"
+            f" {SUSPECT_COMMIT_SECONDS * 1000:.0f} ms and one are clean: it may have been sent twice"
+        )
+
+    def _failed(self, fault: Fault) -> TransactionFailed:
+        return failed_transaction(self._id, fault.step, fault.error, fault.index)

@@ -1,0 +1,206 @@
+"""One transactional producer from its epoch to its end, one transaction at a time.
+
+Nothing here raises the library's errors: every step returns what went wrong, so that no traceback keeps a
+producer alive that has to go. Once anything was not clean the owner discards the whole object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from dispatcher.core.message import Outgoing
+from dispatcher.kafka import config
+from dispatcher.kafka.config import TRANSACTION_TIMEOUT_MS, Connection
+from dispatcher.kafka.faults import (
+    broken_callback,
+    error_of,
+    is_fenced,
+    is_local_failure,
+    is_unsendable,
+    timed_out,
+    unknown_topic,
+)
+from dispatcher.kafka.letting_go import let_go
+
+ISOLATE_SECONDS = 0.5 * TRANSACTION_TIMEOUT_MS / 1000
+"""How long a transaction that looks for a culprit sends its records one by one; the rest goes together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each step may take, in seconds. `slice` is the longest single call of a repeated step."""
+
+    fence: float = 30.0
+    send: float = TRANSACTION_TIMEOUT_MS / 1000 + 1.0
+    commit: float = 20.0
+    ends: float = 15.0
+    stall: float = 15.0
+    slice: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A step that went wrong, the library's error, and the index of the record it is about, if known."""
+
+    step: str
+    error: KafkaError
+    index: int | None = None
+
+
+class Outcome:
+    """What the delivery reports of one transaction tell: the place of the last record, the refused ones."""
+
+    def __init__(self) -> None:
+        self.offset = -1
+        self.appended = -1
+        self.refused: list[tuple[int, KafkaError]] = []
+
+    def watch(self, index: int) -> Watch:
+        """Return the delivery callback of the record at `index`."""
+        return Watch(self, index)
+
+
+class Watch:
+    """A delivery callback. It never raises: that would come out of a commit which is done."""
+
+    __slots__ = ("_index", "_outcome")
+
+    def __init__(self, outcome: Outcome, index: int) -> None:
+        self._outcome = outcome
+        self._index = index
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        """Note what became of the record."""
+        outcome = self._outcome
+        if error is None:
+            outcome.offset = message.offset() or 0
+            outcome.appended = message.timestamp()[1]
+        elif is_unsendable(error):
+            outcome.refused.append((self._index, error))
+
+
+class Transactor:
+    """A producer with a transactional id. `outcome` is that of the present or last transaction."""
+
+    def __init__(self, connection: Connection, transactional_id: str, patience: Patience) -> None:
+        self.outcome = Outcome()
+        self._patience = patience
+        self._may_abort = False
+        self._stage_seconds = 0.0
+        self._producer = Producer(config.shard_producer(connection, transactional_id))
+
+    def init(self) -> KafkaError | None:
+        """Take over the id; repeat the call in slices. Return the last error, None when it is ours."""
+        end = time.monotonic() + self._patience.fence
+        while True:
+            left = end - time.monotonic()
+            error = self._call("init_transactions", max(0.1, min(self._patience.slice, left)))
+            if error is None or not error.retriable() or time.monotonic() >= end:
+                return error
+            self._serve(0.1)
+
+    def stage(self, outgoing: Sequence[Outgoing], *, isolate: bool) -> Fault | None:
+        """Begin a transaction, hand over every record and wait until the brokers have them.
+
+        `isolate` sends them one by one for `ISOLATE_SECONDS`: brokers refuse a whole batch for one record.
+        """
+        self.outcome = Outcome()
+        error = self._call("begin_transaction")
+        if error is not None:
+            return Fault("begin", error)
+        self._may_abort = True
+        started = time.monotonic()
+        fault = self._produce(outgoing, isolate=isolate) or self._flush()
+        self._stage_seconds = time.monotonic() - started
+        return fault
+
+    def seal(self) -> tuple[Fault | None, float, int]:
+        """Commit what was staged; return the fault, the seconds it took and the calls it needed.
+
+        A commit that timed out is called again and never aborted: it may have reached the coordinator.
+        """
+        self._may_abort = False
+        started = time.monotonic()
+        end = started + self._patience.commit
+        calls = 0
+        while True:
+            calls += 1
+            error = self._call("commit_transaction", self._patience.slice)
+            now = time.monotonic()
+            if error is None:
+                return None, now - started, calls
+            if not error.retriable() or now >= end:
+                self._may_abort = error.txn_requires_abort()
+                return self._refusal(error), now - started, calls
+            self._serve(0.1)
+
+    def discard(self) -> None:
+        """Let go of the producer within about 2.5 s; nothing may be asked of it afterwards."""
+        let_go(self._producer, abort=self._may_abort)
+        del self._producer
+
+    def _produce(self, outgoing: Sequence[Outgoing], *, isolate: bool) -> Fault | None:
+        """Queue every record, with the positional arguments that make it fast; serve a full queue."""
+        produce: Callable[..., None] = self._producer.produce
+        watch = self.outcome.watch
+        end = time.monotonic() + self._patience.send
+        until = time.monotonic() + ISOLATE_SECONDS
+        last = len(outgoing) - 1
+        for index, (topic, value, key, partition, headers) in enumerate(outgoing):
+            callback = watch(index) if isolate or index == last else None
+            alone = isolate and time.monotonic() < until
+            while True:
+                try:
+                    produce(topic, value, key, partition, callback, None, 0, headers)
+                    break
+                except BufferError:
+                    if time.monotonic() > end:
+                        return Fault("sending", timed_out())
+                    self._serve(0.005)
+                except KafkaException as failure:
+                    error = error_of(failure)
+                    self._may_abort = not is_fenced(error)
+                    return Fault(f"a message to {topic}-{partition}", error, index)
+            if alone and (fault := self._flush()) is not None:
+                return fault
+        return None
+
+    def _flush(self) -> Fault | None:
+        """Wait for every delivery report. A refused record is told here if watched, else by the commit."""
+        try:
+            left = self._producer.flush(self._patience.send)
+        except (KafkaException, SystemError):
+            # A fatal state is raised here, or spoils a callback; a new transaction would be told the reason.
+            self._may_abort = False
+            return Fault("sending", self._call("begin_transaction") or timed_out())
+        if self.outcome.refused:
+            return Fault("sending", self.outcome.refused[0][1], self._culprit())
+        return Fault("sending", timed_out()) if left else None
+
+    def _refusal(self, error: KafkaError) -> Fault:
+        """Return why a commit failed. Records that failed here sooner than they time out have no topic."""
+        if is_local_failure(error) and self._stage_seconds < 0.8 * TRANSACTION_TIMEOUT_MS / 1000:
+            error = unknown_topic()
+        return Fault("commit", error, self._culprit())
+
+    def _culprit(self) -> int | None:
+        """Return the index of the refused record when it is one alone: a batch is refused as a whole."""
+        refused = self.outcome.refused
+        return refused[0][0] if len(refused) == 1 else None
+
+    def _call(self, name: str, *arguments: float) -> KafkaError | None:
+        try:
+            getattr(self._producer, name)(*arguments)
+        except KafkaException as failure:
+            return error_of(failure)
+        except SystemError as failure:
+            return broken_callback(failure)
+        return None
+
+    def _serve(self, seconds: float) -> None:
+        """Let the library work; a fatal state that it raises here is raised by the next call too."""
+        self._call("poll", seconds)

@@ -1,0 +1,254 @@
+"""The shard's log against a real Apache Kafka: fencing, isolation, refusals, crashes, slow commits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from broker.cluster import Cluster
+from broker.tools import committed, create, installed, values
+from dispatcher.core.message import Outgoing, TopicNames
+from dispatcher.errors import Fenced, KafkaUnreachable, LedgerUnfit, TransactionFailed, Unsendable
+from dispatcher.kafka import config
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.shard_log import KafkaShardLog
+from dispatcher.kafka.transaction import Patience
+
+pytestmark = pytest.mark.broker
+SHARD = 2
+
+
+@pytest.fixture
+def topics(kafka: str, prefix: str) -> TopicNames:
+    names = TopicNames(prefix)
+    create(kafka, names.ledger, 4, cleanup_policy="compact", message_timestamp_type="LogAppendTime")
+    create(kafka, "jobs." + prefix, 4, max_message_bytes="200000")
+    return names
+
+
+@pytest.fixture
+def log(kafka: str, topics: TopicNames) -> Iterator[KafkaShardLog]:
+    log = KafkaShardLog(Connection(kafka), topics, SHARD)
+    yield log
+    log.close()
+
+
+def cursor(topics: TopicNames, value: bytes = b"1") -> Outgoing:
+    return (topics.ledger, value, b"cursor", SHARD, None)
+
+
+def fire(topics: TopicNames, value: bytes, partition: int = 2) -> Outgoing:
+    return ("jobs." + topics.prefix, value, b"job", partition, [("ce_id", b"job@1")])
+
+
+def seen(kafka: str, topics: TopicNames, partition: int = 2) -> list[bytes | None]:
+    return values(committed(kafka, "jobs." + topics.prefix, partition))
+
+
+def test_a_commit_tells_the_offset_and_append_time_that_a_reader_sees(
+    kafka: str, topics: TopicNames, log: KafkaShardLog
+) -> None:
+    log.fence()
+    first = log.commit([fire(topics, b"a"), fire(topics, b"b"), cursor(topics, b"1")])
+    second = log.commit([cursor(topics, b"2")])
+    ends = log.ends()
+    records = list(log.read(ends.low, ends.high))
+    assert [(each.value, each.key) for each in records] == [(b"1", b"cursor"), (b"2", b"cursor")]
+    assert [(each.offset, each.appended) for each in records] == [
+        (first.offset, first.appended),
+        (second.offset, second.appended),
+    ]
+    assert abs(first.appended - time.time() * 1000) < 60_000
+    assert ends.high == second.offset + 2, "the commit marker lies last"
+    sent = committed(kafka, "jobs." + topics.prefix, 2)
+    assert [(each.value(), each.key(), each.headers()) for each in sent] == [
+        (b"a", b"job", [("ce_id", b"job@1")]),
+        (b"b", b"job", [("ce_id", b"job@1")]),
+    ]
+
+
+def test_the_older_of_two_logs_is_fenced_and_nothing_of_it_is_seen(
+    kafka: str, topics: TopicNames, log: KafkaShardLog
+) -> None:
+    successor = KafkaShardLog(Connection(kafka), topics, SHARD)
+    log.fence()
+    log.commit([fire(topics, b"before"), cursor(topics)])
+    successor.fence()
+    with pytest.raises(Fenced):
+        log.commit([fire(topics, b"zombie"), cursor(topics, b"zombie")])
+    successor.commit([fire(topics, b"after"), cursor(topics)])
+    successor.close()
+    assert seen(kafka, topics) == [b"before", b"after"]
+    with pytest.raises(TransactionFailed, match="fence before"):
+        log.commit([cursor(topics)])
+    log.fence()
+    log.commit([fire(topics, b"back"), cursor(topics)])
+    assert seen(kafka, topics) == [b"before", b"after", b"back"]
+
+
+def test_a_read_reaches_the_end_over_what_an_open_transaction_left_behind(
+    kafka: str, topics: TopicNames, log: KafkaShardLog
+) -> None:
+    log.fence()
+    log.commit([cursor(topics, b"1")])
+    dead = Producer(config.shard_producer(Connection(kafka), f"{topics.prefix}-shard-{SHARD}"))
+    dead.init_transactions(10)
+    dead.begin_transaction()
+    dead.produce(topics.ledger, b"torn", b"cursor", SHARD)
+    assert dead.flush(10) == 0
+    log.fence()
+    ends = log.ends()
+    assert [each.value for each in log.read(ends.low, ends.high)] == [b"1"]
+    assert list(log.read(ends.high - 1, ends.high)) == [], "only a marker lies there"
+
+
+def test_a_hanging_foreign_transaction_is_told_and_never_read_past(kafka: str, topics: TopicNames) -> None:
+    log = KafkaShardLog(Connection(kafka), topics, SHARD, Patience(stall=1.5))
+    log.fence()
+    log.commit([cursor(topics, b"1")])
+    foreign = Producer(config.shard_producer(Connection(kafka), f"{topics.prefix}-foreign"))
+    foreign.init_transactions(10)
+    foreign.begin_transaction()
+    foreign.produce(topics.ledger, b"open", b"x", SHARD)
+    assert foreign.flush(10) == 0
+    log.commit([cursor(topics, b"2")])
+    ends = log.ends()
+    with pytest.raises(KafkaUnreachable, match=f"{topics.ledger}-{SHARD}: no progress"):
+        list(log.read(ends.low, ends.high))
+    foreign.abort_transaction(10)
+    assert [each.value for each in log.read(ends.low, ends.high)] == [b"1", b"2"]
+    log.close()
+
+
+def test_a_read_from_an_offset_that_is_not_there_makes_the_ledger_unfit(
+    topics: TopicNames, log: KafkaShardLog
+) -> None:
+    log.fence()
+    log.commit([cursor(topics)])
+    with pytest.raises(LedgerUnfit, match=topics.ledger):
+        list(log.read(5000, 5001))
+
+
+@pytest.mark.parametrize(
+    ("bad", "index"),
+    [
+        (("jobs", b"x" * 150_000_000), 1),
+        (("jobs", os.urandom(300_000)), None),
+        (("jobs", os.urandom(300_000), "isolate"), 1),
+        (("no-such-topic", b"x"), None),
+        (("no-such-topic", b"x", "isolate"), 1),
+        (("not a topic!", b"x", "isolate"), 1),
+    ],
+    ids=["too large for the client", "too large for the topic", "too large, isolated", "unknown topic",
+         "unknown topic, isolated", "no legal name"],
+)  # fmt: skip
+def test_a_message_that_cannot_be_sent_is_told_and_nothing_is_committed(
+    kafka: str,
+    topics: TopicNames,
+    log: KafkaShardLog,
+    bad: tuple[str, bytes, *tuple[str, ...]],
+    index: int | None,
+) -> None:
+    log.fence()
+    topic, value, *isolate = bad
+    culprit: Outgoing = (f"{topic}.{topics.prefix}", value, b"k", 2, None)
+    with pytest.raises(Unsendable) as told:
+        log.commit([fire(topics, b"innocent"), culprit, cursor(topics)], isolate=bool(isolate))
+    assert told.value.index == index
+    log.fence()
+    log.commit([fire(topics, b"next"), cursor(topics)])
+    assert seen(kafka, topics) == [b"next"]
+
+
+def test_thousands_of_records_go_out_whole_and_in_order(kafka: str, topics: TopicNames) -> None:
+    connection = Connection(kafka)
+    log = KafkaShardLog(connection, topics, SHARD)
+    log.fence()
+    log.commit([*(fire(topics, b"%d" % n) for n in range(5000)), cursor(topics)])
+    log.close()
+    assert seen(kafka, topics) == [b"%d" % n for n in range(5000)]
+
+
+CRASHING = """
+import sys
+from dispatcher.core.message import TopicNames
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.transaction import Patience, Transactor
+bootstrap, prefix, shard = sys.argv[1], sys.argv[2], int(sys.argv[3])
+one = Transactor(Connection(bootstrap), f"{prefix}-shard-{shard}", Patience())
+assert one.init() is None
+jobs, ledger = "jobs." + prefix, TopicNames(prefix).ledger
+def stage(value):
+    records = [(jobs, value, b"job", 2, None), (ledger, value, b"cursor", shard, None)]
+    assert one.stage(records, isolate=False) is None
+stage(b"1")
+assert one.seal()[0] is None
+stage(b"2")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_after_a_kill_inside_a_transaction_the_successor_reads_a_whole_ledger(
+    kafka: str, topics: TopicNames, log: KafkaShardLog
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CRASHING, kafka, topics.prefix, str(SHARD)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as victim:  # fmt: skip
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "open\n"
+        victim.send_signal(signal.SIGKILL)
+    log.fence()
+    ends = log.ends()
+    assert [each.value for each in log.read(ends.low, ends.high)] == [b"1"]
+    assert seen(kafka, topics) == [b"1"], "fire and cursor go together"
+    log.commit([fire(topics, b"3"), cursor(topics, b"3")])
+    assert seen(kafka, topics) == [b"1", b"3"]
+
+
+def test_no_broker_is_told_within_the_time_given(topics: TopicNames) -> None:
+    log = KafkaShardLog(Connection("127.0.0.1:1"), topics, SHARD, Patience(fence=0.5, ends=0.5, slice=0.3))
+    started = time.monotonic()
+    with pytest.raises(KafkaUnreachable, match=r"127\.0\.0\.1:1"):
+        log.fence()
+    with pytest.raises(KafkaUnreachable):
+        log.ends()
+    log.close()
+    assert time.monotonic() - started < 5
+
+
+def test_a_commit_slower_than_the_threshold_is_suspect_and_costs_the_producer(own_cluster: Cluster) -> None:
+    topics = installed(own_cluster.bootstrap, "slow")
+    log = KafkaShardLog(Connection(own_cluster.bootstrap), topics, SHARD)
+    log.fence()
+    log.commit([cursor(topics, b"warm")])
+    transactor = log._transactor
+    assert transactor is not None
+    seal = transactor.seal
+
+    def frozen() -> object:
+        own_cluster.pause()
+        threading.Timer(0.6, own_cluster.resume).start()
+        return seal()
+
+    transactor.seal = frozen  # type: ignore[method-assign, assignment]
+    committed_late = log.commit([cursor(topics, b"late")])
+    assert committed_late.suspect is not None
+    with pytest.raises(TransactionFailed, match="fence before"):
+        log.commit([cursor(topics, b"never")])
+    log.fence()
+    ends = log.ends()
+    assert [each.value for each in log.read(0, ends.high)] == [b"warm", b"late"]
+    own_cluster.restart()
+    log.fence()
+    assert log.commit([cursor(topics, b"after a restart")]).suspect is None
+    log.close()
