@@ -7,6 +7,7 @@ from click.shell_completion import get_completion_class
 
 from dispatcher.cli.options import example, json_option, settings_options
 from dispatcher.cli.show import write_json, write_table
+from dispatcher.feed import schema as feed_schema
 from dispatcher.settings import InForce
 
 
@@ -16,9 +17,7 @@ def schema() -> None:
 
     Editors that know it complete and check the file while it is typed.
     """
-    from dispatcher.feed.schema import schema as schedule_schema  # noqa: PLC0415 - pydantic's models load slowly
-
-    write_json(schedule_schema())
+    write_json(feed_schema.schema())
 
 
 @click.command(

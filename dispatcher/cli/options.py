@@ -12,10 +12,11 @@ import click
 from dispatcher.core.duration import parse_every
 from dispatcher.core.instant import Instant, from_text
 from dispatcher.errors import InvalidSettings
+from dispatcher.kafka.properties import check_properties
+from dispatcher.masking import masked
 from dispatcher.settings import CONFIG_VARIABLE, InForce, Settings, env_name, flag_name, load
 
 Command = Callable[..., None]
-KAFKA_SETTINGS = ("bootstrap_servers", "prefix", "shards", "kafka")
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
@@ -49,20 +50,15 @@ def _load(given: dict[str, Any], config: Path | None) -> InForce:
     if "kafka" in flags:
         flags["kafka"] = dict(_property(pair) for pair in flags["kafka"])
     in_force = load(flags, config)
-    if in_force.settings.kafka:
-        # The client library is loaded only by those who need it.
-        from dispatcher.kafka.properties import check_properties  # noqa: PLC0415
-
-        check_properties(in_force.settings.kafka)
+    check_properties(in_force.settings.kafka)
     return in_force
 
 
 def _property(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not name or not equals:
-        raise InvalidSettings(
-            f"--kafka {name!r} has no value: write it as e.g. --kafka security.protocol=SSL"
-        )
+        shown = masked(pair, repr(pair))
+        raise InvalidSettings(f"--kafka {shown} has no value: write e.g. --kafka security.protocol=SSL")
     return name.strip(), value
 
 
