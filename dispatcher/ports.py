@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.core.instant import Instant
+from dispatcher.core.message import Headers, Outgoing
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.errors import DispatcherError
 
-Headers = list[tuple[str, bytes]]
-Outgoing = tuple[str, bytes | None, bytes | None, int, Headers | None]
-"""One record to write: topic, value, key, partition, headers. A plain tuple: there are very many."""
+__all__ = [
+    "Committed",
+    "Headers",
+    "LedgerRecord",
+    "LogEnds",
+    "Outgoing",
+    "ScheduleSink",
+    "ShardLog",
+    "TopicDirectory",
+    "TopicFacts",
+    "Wake",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,10 @@ class ScheduleSink(Protocol):
 
     def apply(self, change: ChangeSet) -> None:
         """Hand a change set to its shard. Never blocks."""
+        ...
+
+    def looked(self, shards: tuple[int, ...]) -> None:
+        """Tell that the file was compared with these shards; their change sets, if any, were handed over."""
         ...
 
     def refused(self, revision: str, error: DispatcherError) -> None:

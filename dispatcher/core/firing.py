@@ -1,0 +1,169 @@
+"""The fresh fires of a shard: from the plan and the timers into batches, made ahead where there is time."""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import replace
+from itertools import islice
+
+from dispatcher.core.backlog import Skip
+from dispatcher.core.batch import Draft, Limits
+from dispatcher.core.instant import Instant
+from dispatcher.core.job import Job
+from dispatcher.core.ledger import Cursor, Interval, Timer, TimerGone
+from dispatcher.core.message import MessageMaker, Outgoing, fire_id, message_of
+from dispatcher.core.plan import Fire, Plan
+from dispatcher.core.state import ShardState
+
+_MADE_AT_ONCE = 1_000
+
+
+class Firing:
+    """Decides which fires go out next. It follows the state: `resume` after a restore, `settled` after commits."""
+
+    def __init__(self, state: ShardState, maker: MessageMaker, limits: Limits) -> None:
+        self.plan = Plan(Cursor(0))
+        self.limit = limits.batch
+        """Messages in the next batch: halved while a culprit is looked for."""
+        self._state = state
+        self._maker = maker
+        self._limits = limits
+        self._made: list[Outgoing | None] = []
+        self._timers: list[tuple[Instant, str]] = []
+        self._refused: dict[str, str] = {}
+
+    def resume(self) -> None:
+        """Build plan and timers anew from the state."""
+        self.plan = Plan(self._state.cursor(), self._state.records.values())
+        self._made = []
+        self._timers = sorted((timer.due, timer.id) for timer in self._state.timers.values())
+
+    def put_back(self) -> None:
+        """Forget what was pulled and made ahead; nothing of it was committed."""
+        self.plan.put_back()
+        self._made = []
+
+    def next_due(self) -> Instant | None:
+        """Return when the next fire or timer is due."""
+        due = self.plan.next_due()
+        timer = self._timers[0][0] if self._timers else None
+        return due if timer is None else timer if due is None else min(due, timer)
+
+    def behind(self, now: Instant) -> bool:
+        """Return whether fires are so late that nobody can have been at work: they are missed, not fresh."""
+        due = self.plan.next_due()
+        return due is not None and due < now - self._limits.behind_ms
+
+    def draft(self, now: Instant, into: Draft) -> bool:
+        """Put what is due at `now` into a draft; return whether there is anything."""
+        timers = self._due_timers(now)
+        due = self.plan.next_due()
+        fires = (
+            self.plan.ready(now, max(0, self.limit - len(timers))) if due is not None and due <= now else []
+        )
+        for timer in timers:
+            self._put_timer(timer, now, into)
+        if fires:
+            self._put_fires(fires, into)
+        return bool(fires or timers)
+
+    def prepare(self, now: Instant) -> bool:
+        """Make some messages that are due soon; return whether there are more to make."""
+        due = self.plan.next_due()
+        if due is None or due - now > self._limits.ahead_ms or len(self._made) >= self._limits.ahead:
+            return False
+        made = len(self._made)
+        fires = self.plan.ready(due, made + _MADE_AT_ONCE)
+        self._make(fires[made:])
+        return len(fires) == made + _MADE_AT_ONCE
+
+    def settled(self, fires: int) -> None:
+        """Learn that so many ready fires are committed, and perhaps timers."""
+        self.plan.settle(fires)
+        del self._made[:fires]
+        while self._timers and self._timers[0][1] not in self._state.timers:
+            del self._timers[0]
+        self.limit = min(self.limit * 2, self._limits.batch)
+
+    def moved(self, cursor: Cursor) -> None:
+        """Learn that the cursor was moved past fires settled elsewhere."""
+        if cursor != self.plan.cursor:
+            self._made = []
+            self.plan.skip_to(cursor)
+
+    def timer(self, timer: Timer) -> None:
+        """Learn of a new timer."""
+        insort(self._timers, (timer.due, timer.id))
+
+    def refuse(self, fire: str, reason: str) -> None:
+        """Learn that a fire's message cannot be sent: it becomes a recorded skip."""
+        if len(self._refused) > 10_000:
+            self._refused.clear()
+        self._refused[fire] = reason
+        self.put_back()
+
+    def halve(self) -> None:
+        """Look for the message at fault in half as many."""
+        self.limit = max(1, self.limit // 2)
+
+    def put(self, job: Job, planned: Instant, into: Draft) -> None:
+        """Put one fire into a draft: its message, or the skip that says why there is none."""
+        self._put(job, planned, self._message(job, planned), into)
+
+    def _put(self, job: Job, planned: Instant, message: Outgoing | None, into: Draft) -> None:
+        reason = self._refused.get(fire_id(job.name, planned)) if self._refused else None
+        if message is not None and reason is None:
+            into.fires.append(message)
+            return
+        if reason is None:
+            reason = f"no topic {self._maker.topic_of(job)!r} that this dispatcher may write"
+        into.skips.append(Skip(job.name, f"unsendable: {reason}", 1, planned - 1, planned))
+
+    def _put_fires(self, fires: list[Fire], into: Draft) -> None:
+        self._make(fires[len(self._made) :])
+        made = self._made[: len(fires)]
+        if self._refused or None in made:
+            for (_, _, planned, record), message in zip(fires, made, strict=True):
+                self._put(record.job, planned, message, into)
+        else:
+            into.fires += made  # type: ignore[arg-type] # the branch above took every None
+        into.settled = len(fires)
+        into.move(cursor=Cursor(fires[-1][0], fires[-1][1]))
+
+    def _make(self, fires: list[Fire]) -> None:
+        assert self._state.position is not None
+        self._made += [self._message(record.job, planned) for _, _, planned, record in fires]
+
+    def _message(self, job: Job, planned: Instant) -> Outgoing | None:
+        assert self._state.position is not None
+        try:
+            return self._maker.fire(job, planned, self._state.position.revision)
+        except KeyError:
+            return None
+
+    def _due_timers(self, now: Instant) -> list[Timer]:
+        due = []
+        for at, ident in islice(self._timers, self.limit):
+            if at > now:
+                break
+            timer = self._state.timers.get(ident)
+            if timer is not None:
+                due.append(timer)
+        return due
+
+    def _put_timer(self, timer: Timer, now: Instant, into: Draft) -> None:
+        into.facts.append(TimerGone(timer.id))
+        late = timer.grace_ms is not None and now - timer.due >= max(timer.grace_ms, self._limits.behind_ms)
+        reason = self._refused.get(timer.id, "missed" if late else None)
+        if reason is None:
+            into.fires.append(message_of(timer))
+        else:
+            into.skips.append(Skip(timer.job, reason, 1, timer.planned - 1, timer.planned))
+
+
+def missed_until(draft: Draft, now: Instant) -> Draft:
+    """Turn what was missed into an interval; from now on only what is due from `now` on is fresh."""
+    position = draft.position
+    interval = Interval(position.cursor, now)
+    draft.position = replace(position, cursor=Cursor(now), backlog=(*position.backlog, interval))
+    return draft

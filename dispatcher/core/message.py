@@ -1,0 +1,148 @@
+"""The wire form of fires: CloudEvents 1.0 in Kafka binary mode.
+
+The value is the job's definition, the same bytes for every fire. What changes per fire lies in the headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.core.instant import Instant, to_text
+from dispatcher.core.job import Job, Lane
+from dispatcher.core.ledger import Timer
+
+Headers = list[tuple[str, bytes]]
+Outgoing = tuple[str, bytes | None, bytes | None, int, Headers | None]
+"""One record to write: topic, value, key, partition, headers. A plain tuple: there are very many."""
+
+FIRE_TYPE = b"dispatcher.fire"
+
+
+def fire_id(job_name: str, planned: Instant) -> str:
+    """Return a fire's id, e.g. `nightly@2026-11-20T02:00:00Z`: the same after any restart."""
+    return f"{job_name}@{to_text(planned)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """The topics of one installation, all under one prefix."""
+
+    prefix: str
+
+    @property
+    def shards(self) -> str:
+        """Group membership only; stays empty."""
+        return f"{self.prefix}.shards"
+
+    @property
+    def ledger(self) -> str:
+        """The durable state, one partition per shard."""
+        return f"{self.prefix}.ledger"
+
+    @property
+    def commands(self) -> str:
+        """What somebody asks."""
+        return f"{self.prefix}.commands"
+
+    @property
+    def events(self) -> str:
+        """What happened."""
+        return f"{self.prefix}.events"
+
+    @property
+    def dead(self) -> str:
+        """Where workers put what they gave up."""
+        return f"{self.prefix}.dead"
+
+    def lane(self, lane: Lane) -> str:
+        """Return the job topic of a lane."""
+        return f"{self.prefix}.jobs.{lane}"
+
+    def of_job(self, job: Job) -> str:
+        """Return the topic a job's messages go to."""
+        return job.route.topic if job.route.topic is not None else self.lane(job.route.lane)
+
+    def reserves(self, topic: str) -> bool:
+        """Return whether a topic is the dispatcher's own and so no job's to name."""
+        return topic == self.prefix or topic.startswith(f"{self.prefix}.")
+
+
+class MessageMaker:
+    """Encodes the fires of one shard; what fires have in common is encoded once.
+
+    `partitions` gives a topic's partition count, or None when the topic cannot be written.
+    """
+
+    def __init__(self, topics: TopicNames, shard: int, partitions: Callable[[str], int | None]) -> None:
+        self._topics = topics
+        self._partitions = partitions
+        self._lanes = {lane: topics.lane(lane) for lane in Lane}
+        self._head = [
+            ("ce_specversion", b"1.0"),
+            ("ce_type", FIRE_TYPE),
+            ("ce_source", f"/{topics.prefix}/shards/{shard}".encode()),
+        ]
+        self._content = ("content-type", b"application/json")
+        self._attempt = ("attempt", b"1")
+        self._shard = ("shard", str(shard).encode())
+        self._time: tuple[Instant, tuple[str, bytes]] = (-1, ("ce_time", b""))
+        self._revision: tuple[str, tuple[str, bytes]] = ("", ("revision", b""))
+
+    def topic_of(self, job: Job) -> str:
+        """Return the topic a job's messages go to."""
+        return job.route.topic if job.route.topic is not None else self._lanes[job.route.lane]
+
+    def fire(self, job: Job, planned: Instant, revision: str) -> Outgoing:
+        """Return the message of a job's fire. Raises KeyError when its topic cannot be written."""
+        topic = self.topic_of(job)
+        partitions = self._partitions(topic)
+        if partitions is None:
+            raise KeyError(topic)
+        if self._time[0] != planned:
+            self._time = (planned, ("ce_time", to_text(planned).encode()))
+        if self._revision[0] != revision:
+            self._revision = (revision, ("revision", revision.encode()))
+        name = job.name.encode()
+        time = self._time[1]
+        headers = [
+            *self._head,
+            ("ce_id", b"%b@%b" % (name, time[1])),
+            ("ce_subject", name),
+            time,
+            self._content,
+            self._attempt,
+            self._shard,
+            self._revision[1],
+        ]
+        if job.policy.expires_ms is not None:
+            headers.append(("not_after", to_text(planned + job.policy.expires_ms).encode()))
+        if job.route.headers:
+            headers.extend(job.route.headers)
+        key = name if job.route.key is None else job.route.key.encode()
+        return (topic, job.definition, key, job.key_hash % partitions, headers)
+
+
+def timer_of(job: Job, planned: Instant, message: Outgoing, grace_ms: int | None) -> Timer:
+    """Return the timer that keeps a planned fire as it is, whatever the schedule becomes meanwhile."""
+    topic, value, key, partition, headers = message
+    assert value is not None
+    assert key is not None
+    return Timer(
+        id=fire_id(job.name, planned),
+        job=job.name,
+        planned=planned,
+        due=planned + job.delay_ms,
+        attempt=1,
+        topic=topic,
+        partition=partition,
+        key=key,
+        value=value,
+        headers=tuple(headers or ()),
+        grace_ms=grace_ms,
+    )
+
+
+def message_of(timer: Timer) -> Outgoing:
+    """Return the message a timer holds."""
+    return (timer.topic, timer.value, timer.key, timer.partition, list(timer.headers))

@@ -1,0 +1,280 @@
+"""A shard's mind: given `now`, it decides what the next transaction holds, and remembers it once committed.
+
+Decide, then act, then remember: the caller performs a decided batch in one transaction, and only
+`remember` takes the committed facts into the state.
+"""
+
+from __future__ import annotations
+
+from dispatcher.core.backlog import Settling
+from dispatcher.core.batch import Batch, Draft, Encoder, Limits, Rest
+from dispatcher.core.changing import Changing
+from dispatcher.core.command import Command
+from dispatcher.core.event import Event
+from dispatcher.core.firing import Firing, missed_until
+from dispatcher.core.instant import Instant, to_text
+from dispatcher.core.ledger import Change, Cursor, Identity, JobVersions, Owner, Position, Timer
+from dispatcher.core.message import MessageMaker
+from dispatcher.core.record import JobRecord
+from dispatcher.core.schedule import ChangeSet, ShardBase
+from dispatcher.core.state import ShardState, fresh_position
+
+_NEAR_MS = 200
+_NEAR_SHARE = 8
+
+
+class Shard:
+    """One shard: its state, what it fires, what it changes, what it still owes."""
+
+    def __init__(
+        self,
+        number: int,
+        state: ShardState,
+        maker: MessageMaker,
+        encoder: Encoder,
+        *,
+        instance: str,
+        limits: Limits,
+    ) -> None:
+        self.number = number
+        self.state = state
+        self.firing = Firing(state, maker, limits)
+        self.changing = Changing(number, state, maker, instance=instance, limits=limits)
+        self.clock_hold: str | None = None
+        """Why nothing fires until somebody accepts the clock, or None."""
+        self._encoder = encoder
+        self._instance = instance
+        self._limits = limits
+        self._settling: Settling | None = None
+        self._waiting: list[Event] = []
+        self._commands: list[Command] = []
+        self._next_command: int | None = None
+        self._first_look_until: Instant | None = None
+        self._appended: Instant | None = None
+        self._beaten: Instant = 0
+        self._fired_last = False
+
+    # Taking the shard.
+
+    def claim(self, now: Instant, identity: Identity) -> Batch:
+        """Return the first transaction of an owner: its name, and what the ledger belongs to."""
+        state = self.state
+        self._first_look_until = now + self._limits.first_look_ms
+        draft = self._draft("claim", state.position or fresh_position(now))
+        draft.facts.append(Owner(self._instance, now))
+        if state.identity != identity:
+            draft.facts.append(identity)
+        if state.identity is not None and _rules(state.identity) != _rules(identity):
+            self._change_rules(now, draft, state.identity, identity)
+        return self._encoder.batch(draft, now)
+
+    def resume(self) -> None:
+        """Plan anew from the state, after the ledger was read."""
+        self.firing.resume()
+        self.changing.reset()
+        self._settling = None
+
+    def retry(self) -> None:
+        """Go on after a transaction that the ledger does not know: nothing of it happened."""
+        self.firing.put_back()
+        self.changing.reset()
+        self._settling = None
+
+    def missed(self, now: Instant) -> Batch | None:
+        """Return the transaction that makes what is due before `now` backlog, or None when nothing is."""
+        due = self.firing.plan.next_due()
+        if due is None or due >= now:
+            return None
+        return self._encoder.batch(missed_until(self._draft("backlog.open"), now), now)
+
+    def probe(self, now: Instant) -> Batch:
+        """Return a transaction that fires nothing: it tells whether the shard can write at all."""
+        return self._encoder.batch(self._draft("probe"), now)
+
+    # What arrives.
+
+    def base(self) -> ShardBase | None:
+        """Return what is in force, or None while a change is being brought in."""
+        if self.changing.staging:
+            return None
+        jobs = tuple([record.job for record in self.state.records.values()])
+        return ShardBase(self.number, self._position().change, self._position().revision, jobs)
+
+    def offer(self, change: ChangeSet) -> None:
+        """Take a change set of the file."""
+        self.changing.offer(change)
+
+    def looked(self) -> None:
+        """Learn that the file was looked at: backlog need not wait for it any longer."""
+        self._first_look_until = None
+
+    def take(self, command: Command | None, next_offset: int) -> None:
+        """Take a command (None: a record that was none) and the offset behind it."""
+        self._next_command = next_offset
+        if command is not None:
+            self._commands.append(command)
+
+    def tell(self, event: Event) -> None:
+        """Have an event written with the next transaction."""
+        self._waiting.append(event)
+
+    # Deciding and remembering.
+
+    def decide(self, now: Instant) -> Batch | Rest:
+        """Return the next transaction, or until when there is nothing to do."""
+        fires, changes = self._fires, self._changes
+        turns = [changes, fires] if self._fired_last and self.changing.waiting else [fires, changes]
+        turns += [self._backlog, self._heartbeat]
+        if self.clock_hold is not None:
+            turns = []
+        for turn in [self._asked, *turns, self._tidy]:
+            draft = self._draft(turn.__name__.strip("_"))
+            if turn(draft, now):
+                return self._encoder.batch(draft, now, self._waiting)
+        return Rest(self._wake_at())
+
+    def prepare(self, now: Instant) -> bool:
+        """Make some messages that are due soon; return whether there are more to make."""
+        return self.clock_hold is None and self.firing.prepare(now)
+
+    def remember(self, batch: Batch, now: Instant, appended: Instant) -> None:
+        """Take in a committed batch; `appended` is the broker's time of its position record."""
+        self._appended, self._beaten = appended, now
+        self._fired_last = batch.kind == "fires"
+        del self._waiting[: batch.told]
+        before = self.state.position
+        touched = self._touched(batch)
+        for fact in batch.facts:
+            self.state.apply(fact, batch.jobs)
+            if isinstance(fact, Timer):
+                self.firing.timer(fact)
+        self.firing.settled(batch.settled)
+        if before is not None and before.change != self._position().change:
+            self._replan(touched)
+        self.firing.moved(self._position().cursor)
+        self.changing.committed(batch.kind)
+        if self._settling is not None and batch.piece is not None:
+            self._settling.settled(batch.piece)
+
+    # Turns: each puts its next piece of work into the draft, or returns False.
+
+    def _fires(self, draft: Draft, now: Instant) -> bool:
+        if self.firing.behind(now):
+            draft.kind = "backlog.open"
+            missed_until(draft, now)
+            return True
+        return self.firing.draft(now, draft)
+
+    def _changes(self, draft: Draft, now: Instant) -> bool:
+        found = self.changing.draft(now, draft)
+        if self.changing.held is not None:
+            self.looked()
+        return found
+
+    def _asked(self, draft: Draft, _now: Instant) -> bool:
+        if self._commands:
+            for command in self._commands:
+                self._obey(command)
+            self._commands = []
+            return True
+        return bool(self._waiting) or self._next_command not in (None, self._position().commands)
+
+    def _backlog(self, draft: Draft, now: Instant) -> bool:
+        backlog = draft.position.backlog
+        if not backlog or (self._first_look_until is not None and now < self._first_look_until):
+            return False
+        if self._settling is None or self._settling.interval != backlog[0]:
+            self._settling = Settling(backlog[0], self.state.records)
+        piece = self._settling.slice(self._share(now))
+        for job, planned in piece.fires:
+            self.firing.put(job, planned, draft)
+        draft.skips += piece.skips
+        draft.piece = piece
+        draft.move(backlog=backlog[1:] if piece.rest is None else (piece.rest, *backlog[1:]))
+        return True
+
+    def _tidy(self, draft: Draft, _now: Instant) -> bool:
+        if self.changing.staging:
+            return False
+        draft.facts += [JobVersions(name, ()) for name in sorted(self.state.garbage)[: self._limits.piece]]
+        return bool(draft.facts)
+
+    def _heartbeat(self, draft: Draft, now: Instant) -> bool:
+        if now - self._beaten < self._limits.heartbeat_ms:
+            return False
+        due = self.firing.plan.next_due()
+        reached = Cursor(now if due is None else min(now, due))
+        draft.move(cursor=max(draft.position.cursor, reached))
+        return True
+
+    # Parts.
+
+    def _draft(self, kind: str, position: Position | None = None) -> Draft:
+        draft = Draft(kind, position or self._position())
+        draft.move(settled_at=self._appended)
+        if self._next_command is not None:
+            draft.move(commands=self._next_command)
+        return draft
+
+    def _position(self) -> Position:
+        assert self.state.position is not None
+        return self.state.position
+
+    def _share(self, now: Instant) -> int:
+        """Return how many backlog fires fit beside the fresh ones that are due next."""
+        due = self.firing.next_due()
+        near = due is not None and due - now < _NEAR_MS
+        return max(1, min(self.firing.limit, self._limits.batch // (_NEAR_SHARE if near else 1)))
+
+    def _wake_at(self) -> Instant | None:
+        if self.clock_hold is not None:
+            return None
+        wakes = [self.firing.next_due(), self.changing.until(), self._beaten + self._limits.heartbeat_ms]
+        if self._position().backlog:
+            wakes.append(self._first_look_until)
+        return min(wake for wake in wakes if wake is not None)
+
+    def _touched(self, batch: Batch) -> dict[str, JobRecord | None]:
+        """Return the records that a batch replaces, as they were."""
+        names = self.changing.touched() if batch.kind == "change" else None
+        if names is None:
+            names = [fact.name for fact in batch.facts if isinstance(fact, JobVersions)]
+        return {name: self.state.records.get(name) for name in names} if batch.kind == "change" else {}
+
+    def _replan(self, touched: dict[str, JobRecord | None]) -> None:
+        self.firing.put_back()
+        plan = self.firing.plan
+        for name, old in touched.items():
+            if old is not None:
+                plan.discard(old)
+            new = self.state.records.get(name)
+            if new is not None:
+                plan.add(new)
+        self._settling = None
+
+    def _obey(self, command: Command) -> None:
+        if command.type == "adopt":
+            done = self.changing.adopt()
+        else:
+            done = self.clock_hold is not None
+            self.clock_hold = None
+        data = {"command": command.type, "done": done}
+        self._waiting.append(Event("command.obeyed", f"command.obeyed/{self.number}/{command.id}", "", data))
+
+    def _change_rules(self, now: Instant, draft: Draft, before: Identity, after: Identity) -> None:
+        """Note as a change of its own that the rules of time, or the cron engine, are others than before."""
+        number = self.state.next_change()
+        effective_from = max(now, draft.position.cursor.due)
+        draft.facts.append(Change(number, effective_from))
+        draft.move(change=number, abandoned=self.state.abandoned())
+        data = {
+            "change": number,
+            "revision": draft.position.revision,
+            "effectiveFrom": to_text(effective_from),
+            "rules": {"before": _rules(before), "after": _rules(after)},
+        }
+        draft.events.append(Event("schedule.applied", f"schedule.applied/{self.number}/{number}", "", data))
+
+
+def _rules(identity: Identity) -> dict[str, str]:
+    return {"tzdata": identity.tzdata, "engine": identity.engine}

@@ -1,0 +1,126 @@
+"""The shards of this process: who is at work, and the way in for change sets, commands and looks at the file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from dispatcher.core.command import BadCommandError, decode_command
+from dispatcher.core.event import Event
+from dispatcher.core.schedule import ChangeSet, ShardBase
+from dispatcher.core.shard import Shard
+from dispatcher.errors import DispatcherError
+from dispatcher.produce.ledger import Image
+from dispatcher.produce.shard_thread import Letter, ShardThread
+from dispatcher.produce.wiring import Surroundings
+from dispatcher.service import Deadline
+
+
+class ShardHost:
+    """Starts and stops shard threads as ownership says, and hands each what is meant for it.
+
+    `image` gives what a tail knows of a shard's ledger, `release` takes a shard that ended here.
+    `hopeless` is told of a refused file when no shard has a schedule in force to go on with.
+    """
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        image: Callable[[int], Image],
+        release: Callable[[int], None],
+        hopeless: Callable[[DispatcherError], None],
+    ) -> None:
+        self._around = around
+        self._image = image
+        self._release = release
+        self._hopeless = hopeless
+        self._threads: dict[int, ShardThread] = {}
+        self._lock = threading.Lock()
+        self._say = structlog.get_logger()
+
+    # Ownership.
+
+    def take(self, shards: list[int]) -> None:
+        """Start a thread for each shard that is now this process's."""
+        with self._lock:
+            for number in shards:
+                if number not in self._threads:
+                    thread = self._threads[number] = ShardThread(number, self._around, self._image(number))
+                    thread.start()
+
+    def give_up(self, shards: list[int], deadline: Deadline) -> None:
+        """End the threads of shards that are no longer this process's, after their present transaction."""
+        with self._lock:
+            ending = [self._threads.pop(number) for number in shards if number in self._threads]
+        for thread in ending:
+            thread.stop()
+        for thread in ending:
+            if not thread.join(deadline):
+                self._say.error("shard.stuck", shard=thread.number, why="its transaction did not end in time")
+            self._release(thread.number)
+
+    def owned(self) -> list[int]:
+        """Return the numbers of the shards at work here."""
+        with self._lock:
+            return sorted(self._threads)
+
+    # What the feed brings.
+
+    def bases(self) -> tuple[ShardBase, ...]:
+        """Return what is in force in each shard that is ready to change."""
+        with self._lock:
+            threads = list(self._threads.values())
+        return tuple(base for base in [thread.base for thread in threads] if base is not None)
+
+    def apply(self, change: ChangeSet) -> None:
+        """Hand a change set to its shard."""
+        self._post(change.shard, partial(Shard.offer, change=change))
+
+    def looked(self, shards: tuple[int, ...]) -> None:
+        """Tell shards that the file was compared with what they have in force."""
+        for number in shards:
+            self._post(number, Shard.looked)
+
+    def refused(self, revision: str, error: DispatcherError) -> None:
+        """Tell of a file that cannot be used: in the log, as an event, and as the end when there is no other."""
+        self._say.error("schedule.refused", revision=revision[:12], why=str(error))
+        bases = self.bases()
+        if bases and all(not base.revision for base in bases):
+            self._hopeless(error)
+            return
+        problems = str(error).splitlines()
+        data = {"revision": revision, "count": len(problems), "problems": problems[:100]}
+        for number in sorted(base.shard for base in bases)[:1]:
+            event = Event("schedule.refused", f"schedule.refused/{number}/{revision}", "", data)
+            self._post(number, partial(Shard.tell, event=event))
+        self.looked(tuple(base.shard for base in bases))
+
+    # What the commands topic brings.
+
+    def command(self, shard: int, next_offset: int, value: bytes | None) -> None:
+        """Hand a command record to its shard; one that cannot be read becomes an event."""
+        try:
+            command = decode_command(value)
+        except BadCommandError as error:
+            data = {"why": str(error), "offset": next_offset - 1}
+            event = Event("command.refused", f"command.refused/{shard}/{next_offset - 1}", "", data)
+            self._say.warning("command.refused", shard=shard, **data)
+            self._post(shard, partial(Shard.tell, event=event))
+            command = None
+        self._post(shard, partial(Shard.take, command=command, next_offset=next_offset))
+
+    def commands_lost(self, shard: int, count: int) -> None:
+        """Record that retention took commands before their shard read them."""
+        self._say.error("commands.lost", shard=shard, count=count)
+        event = Event("commands.lost", f"commands.lost/{shard}/{count}", "", {"count": count})
+        self._post(shard, partial(Shard.tell, event=event))
+
+    def _post(self, number: int, letter: Letter) -> None:
+        with self._lock:
+            thread = self._threads.get(number)
+        if thread is not None:
+            thread.post(letter)

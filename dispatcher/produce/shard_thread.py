@@ -1,0 +1,262 @@
+"""The thread of one shard: fence, read, claim; then decide, act, remember, until it is told to stop."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from dispatcher.clock import Reading
+from dispatcher.core.batch import Batch, Encoder, Rest
+from dispatcher.core.jump import apart_from_broker, jump_between
+from dispatcher.core.ledger import decode
+from dispatcher.core.message import MessageMaker
+from dispatcher.core.schedule import ShardBase
+from dispatcher.core.shard import Shard
+from dispatcher.core.state import ShardState
+from dispatcher.errors import DispatcherError, KafkaUnreachable, LedgerUnfit, TransactionFailed
+from dispatcher.ports import Committed
+from dispatcher.produce.culprit import Culprits
+from dispatcher.produce.ledger import Image, check_identity, read_to_end, restored
+from dispatcher.produce.wiring import Surroundings
+from dispatcher.service import Deadline, Loop
+
+_LONGEST_WAIT_S = 10.0
+"""The wall clock may be set while a shard sleeps; it looks again after at most this long."""
+_ALARM_AFTER = 3
+
+Letter = Callable[[Shard], None]
+"""Something that arrives for a shard: a frozen value with the method that takes it."""
+
+
+class ShardThread:
+    """One shard at work: a service with an inbox."""
+
+    def __init__(self, number: int, around: Surroundings, image: Image) -> None:
+        self.number = number
+        self.base: ShardBase | None = None
+        """What is in force, replaced as a whole; None while it is not known or about to change."""
+        self._around = around
+        self._log = around.log(number)
+        self._image = image
+        self._inbox: SimpleQueue[Letter] = SimpleQueue()
+        self._shard: Shard | None = None
+        self._offset = 0
+        self._taken = False
+        self._failures = 0
+        self._culprits = Culprits()
+        self._clocks: Reading | None = None
+        self._say = structlog.get_logger().bind(shard=number)
+        self._loop = Loop(f"shard-{number}", self._step, close=self._close, failed=around.failed)
+
+    # The service.
+
+    def start(self) -> None:
+        """Begin to take the shard."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Ask the shard to end after its present transaction."""
+        self._loop.stop()
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait for the shard's end."""
+        return self._loop.join(deadline)
+
+    def post(self, letter: Letter) -> None:
+        """Hand something to the shard. Never blocks, from any thread."""
+        self._inbox.put(letter)
+        self._loop.waiter.wake()
+
+    # One step of the loop.
+
+    def _step(self) -> float | None:
+        try:
+            if not self._taken:
+                self._take()
+            wait = self._turn(self._around.clock.read())
+        except (TransactionFailed, KafkaUnreachable) as error:
+            return self._after_failure(error)
+        self._failures = 0
+        return wait
+
+    def _take(self) -> None:
+        """Fence, then read, then claim: what was committed before is known before anything is decided."""
+        around = self._around
+        self._log.fence()
+        latest, self._offset = read_to_end(self._log, self._image)
+        self._image = (latest, self._offset)
+        identity = around.identity()
+        state = restored(latest)
+        check_identity(state.identity, identity)
+        shard = self._mind(state)
+        reading = around.clock.read()
+        self._clocks = reading
+        self._shard = shard
+        committed = self._perform(shard.claim(reading.now, identity), reading.now)
+        shard.resume()
+        self._image = ({}, self._offset)
+        why = apart_from_broker(reading.now, committed.appended, around.clock_limit_ms)
+        if why is not None:
+            self._hold_clock(shard, why)
+        elif (missed := shard.missed(reading.now)) is not None:
+            self._perform(missed, reading.now)
+        assert state.position is not None
+        around.listen(self.number, state.position.commands)
+        self._taken = True
+        self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
+        self.base = shard.base()
+        around.recompare()
+
+    def _mind(self, state: ShardState) -> Shard:
+        around = self._around
+        maker = MessageMaker(around.topics, self.number, self._partitions)
+        encoder = Encoder(around.topics, self.number)
+        return Shard(self.number, state, maker, encoder, instance=around.instance, limits=around.limits)
+
+    def _turn(self, reading: Reading) -> float | None:
+        shard = self._shard
+        assert shard is not None
+        self._watch_clock(shard, reading)
+        self._open_inbox(shard)
+        decision = shard.decide(reading.now)
+        if shard.changing.recompare:
+            shard.changing.recompare = False
+            self._around.recompare()
+        if isinstance(decision, Batch):
+            self._perform(decision, reading.now)
+            return 0
+        return 0 if shard.prepare(reading.now) else self._pause(decision, reading.now)
+
+    def _perform(self, batch: Batch, now: int) -> Committed:
+        """Act, then remember. What the ledger may hold beyond a suspect commit is read at once."""
+        shard = self._shard
+        assert shard is not None
+        self._culprits.trying(batch)
+        committed = self._log.commit(batch.outgoing, isolate=self._culprits.isolate)
+        shard.remember(batch, now, committed.appended)
+        self._offset = committed.offset + 1
+        self._culprits.committed()
+        self._tell(batch, shard)
+        if committed.suspect is not None:
+            self._say.warning("commit.suspect", why=committed.suspect, kind=batch.kind)
+            self._resync(shard)
+        return committed
+
+    def _tell(self, batch: Batch, shard: Shard) -> None:
+        """Log what was committed, and show the others what is in force now."""
+        self._say.debug("batch.committed", kind=batch.kind, fires=batch.fires, skips=batch.skips)
+        if batch.skips:
+            self._say.info("fires.skipped", count=batch.skips, kind=batch.kind)
+        if batch.kind in ("change", "change.piece"):
+            self.base = shard.base()
+        if batch.kind == "change":
+            assert shard.state.position is not None
+            self._say.info(
+                "schedule.applied", revision=shard.state.position.revision[:12], jobs=len(shard.state.records)
+            )
+            self._around.recompare()
+        elif batch.kind == "held" and shard.changing.held is not None:
+            self._say.warning(
+                "schedule.held", reason=shard.changing.held.reason, why=shard.changing.held.text
+            )
+
+    # Trouble.
+
+    def _after_failure(self, error: DispatcherError) -> float:
+        """Learn from a failed step; return the seconds until the next try."""
+        self._failures += 1
+        loud = self._say.error if self._failures >= _ALARM_AFTER else self._say.warning
+        loud("transaction.failed", error=str(error), kind=type(error).__name__, failures=self._failures)
+        self._around.directory.forget()
+        shard = self._shard
+        if not self._taken or shard is None:
+            self._shard = None
+            return self._back_off()
+        try:
+            self._resync(shard)
+            refused = self._culprits.blame(error, lambda: self._probe(shard))
+        except (TransactionFailed, KafkaUnreachable) as again:
+            self._say.warning("shard.unreachable", error=str(again))
+            return self._back_off()
+        if refused is not None:
+            self._say.error("fire.unsendable", fire=refused.fire, why=refused.reason)
+            shard.firing.refuse(refused.fire, refused.reason)
+        elif self._culprits.searching:
+            shard.firing.halve()
+        return 0 if self._failures < _ALARM_AFTER else self._back_off()
+
+    def _resync(self, shard: Shard) -> None:
+        """Fence, then read what the ledger holds beyond what is remembered; the ledger is right."""
+        self._log.fence()
+        before = shard.state.position
+        fresh, self._offset = self._read_on()
+        if fresh:
+            shard.state.read_on(decode(key, value) for key, value in fresh)
+        if shard.state.position != before:
+            self._say.warning("ledger.ahead", why="a transaction reported as failed was committed")
+            shard.resume()
+        else:
+            shard.retry()
+        self.base = shard.base()
+
+    def _read_on(self) -> tuple[list[tuple[bytes, bytes | None]], int]:
+        ends = self._log.ends()
+        if self._offset > ends.high or self._offset < ends.low:
+            raise LedgerUnfit(
+                f"the ledger holds offsets {ends.low} to {ends.high}, but {self._offset} was the next to read: "
+                "it was truncated or re-created while this dispatcher ran; restart it"
+            )
+        return [(one.key, one.value) for one in self._log.read(self._offset, ends.high)], ends.high
+
+    def _probe(self, shard: Shard) -> None:
+        """Commit a transaction without any fire; it raises when the trouble is not one message's."""
+        now = self._around.clock.read().now
+        self._perform(shard.probe(now), now)
+
+    def _back_off(self) -> float:
+        longest = min(5.0, 0.1 * 2 ** min(self._failures, 6))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+
+    # Small things.
+
+    def _watch_clock(self, shard: Shard, reading: Reading) -> None:
+        before, self._clocks = self._clocks, reading
+        if before is not None and shard.clock_hold is None:
+            limit = self._around.clock_limit_ms
+            why = jump_between((before.now, before.monotonic), (reading.now, reading.monotonic), limit)
+            if why is not None:
+                self._hold_clock(shard, why)
+
+    def _hold_clock(self, shard: Shard, why: str) -> None:
+        shard.clock_hold = why
+        self._say.error("clock.held", why=why, mend="set the clock, or run `dispatcher accept-clock`")
+
+    def _open_inbox(self, shard: Shard) -> None:
+        while True:
+            try:
+                letter = self._inbox.get_nowait()
+            except Empty:
+                return
+            letter(shard)
+
+    def _pause(self, rest: Rest, now: int) -> float:
+        return (
+            _LONGEST_WAIT_S
+            if rest.until is None
+            else min(_LONGEST_WAIT_S, max(0.001, (rest.until - now) / 1000))
+        )
+
+    def _partitions(self, topic: str) -> int | None:
+        if self._around.topics.reserves(topic) and not topic.startswith(
+            f"{self._around.topics.prefix}.jobs."
+        ):
+            return None
+        facts = self._around.directory.facts(topic)
+        return None if facts is None else facts.partitions
+
+    def _close(self) -> None:
+        self.base = None
+        self._log.close()

@@ -1,0 +1,35 @@
+"""What a shard thread needs from its surroundings, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.clock import Clock
+from dispatcher.core.batch import Limits
+from dispatcher.core.ledger import Identity
+from dispatcher.core.message import TopicNames
+from dispatcher.ports import ShardLog, TopicDirectory, Wake
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a shard lives.
+
+    `log` makes the transactional side of a shard, `identity` tells what ledgers must belong to,
+    `recompare` asks for another look at the schedule file, `listen` attaches the shard's commands from an
+    offset (None: the end). `clock_limit_ms` is how far clocks may jump or differ.
+    """
+
+    topics: TopicNames
+    shards: int
+    instance: str
+    clock: Clock
+    limits: Limits
+    clock_limit_ms: int
+    log: Callable[[int], ShardLog]
+    directory: TopicDirectory
+    identity: Callable[[], Identity]
+    recompare: Wake
+    listen: Callable[[int, int | None], None]
+    failed: Callable[[str, BaseException], None]
