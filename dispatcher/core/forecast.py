@@ -9,7 +9,6 @@ from itertools import groupby
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job
-from dispatcher.core.trigger import Trigger
 
 _DAY_MS = 86_400_000
 
@@ -45,7 +44,7 @@ def upcoming(jobs: Iterable[Job], after: Instant) -> Iterator[Upcoming]:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One fire that an edit changes: `old` is None when it is gained, `new` when it is lost."""
+    """Due instants of one fire that an edit changes: `old` is None when it is gained, `new` when it is lost."""
 
     old: Instant | None
     new: Instant | None
@@ -63,61 +62,64 @@ class FireChange:
     def __bool__(self) -> bool:
         return self.first is not None
 
+    def followed_by(self, later: FireChange) -> FireChange:
+        """Return the sum of this change and of one that comes later."""
+        return FireChange(
+            self.gained + later.gained,
+            self.lost + later.lost,
+            self.moved + later.moved,
+            self.first or later.first,
+        )
+
 
 def compare_fires(old: Job | None, new: Job | None, after: Instant, until: Instant) -> FireChange:
-    """Return how the due instants in (after, until] differ between two versions of a job; None: no job.
+    """Return how the fires planned in (after, until] differ between two versions of a job; None: no job.
 
-    On each UTC day that loses as many fires as it gains the fires are moved; else some are lost, others
-    gained. The work grows with the number of fires.
+    Fires of the same planned instant are moved when their delay differs. Of the others, those of a UTC day
+    that loses as many as it gains are moved; else some are lost, others gained. The work grows with their
+    number.
     """
     if old is not None and new is not None and _times_of(old) == _times_of(new):
         return FireChange()
-    fires = merge(
-        ((due, False) for due in _dues(old, after, until)),
-        ((due, True) for due in _dues(new, after, until)),
-    )
-    gained = lost = moved = 0
-    first: Moved | None = None
-    for _, day in groupby(fires, key=lambda fire: fire[0] // _DAY_MS):
-        losses, gains = _differences(day)
-        if first is None and (losses or gains):
-            first = _first(losses, gains)
-        if len(losses) == len(gains):
-            moved += len(losses)
-        else:
-            lost += len(losses)
-            gained += len(gains)
-    return FireChange(gained, lost, moved, first)
+    total = FireChange()
+    for _, day in groupby(_differences(old, new, after, until), key=lambda found: found[0] // _DAY_MS):
+        total = total.followed_by(_of_day([change for _, change in day]))
+    return total
+
+
+def _of_day(changes: list[Moved]) -> FireChange:
+    losses = [change.old for change in changes if change.new is None]
+    gains = [change.new for change in changes if change.old is None]
+    shifted = len(changes) - len(losses) - len(gains)
+    if len(losses) != len(gains):
+        return FireChange(len(gains), len(losses), shifted, changes[0])
+    first = changes[0] if changes[0].old and changes[0].new else Moved(losses[0], gains[0])
+    return FireChange(0, 0, shifted + len(gains), first)
 
 
 def _times_of(job: Job) -> tuple[str, int]:
     return job.trigger.digest, job.delay_ms
 
 
-def _dues(job: Job | None, after: Instant, until: Instant) -> Iterator[Instant]:
+def _differences(
+    old: Job | None, new: Job | None, after: Instant, until: Instant
+) -> Iterator[tuple[Instant, Moved]]:
+    """Yield the planned instants at which the two versions differ, in order, with what is due of each."""
+    fires = merge(_fires(old, "old", after, until), _fires(new, "new", after, until))
+    for planned, sides in groupby(fires, key=lambda fire: fire[0]):
+        due = {side: instant for _, side, instant in sides}
+        change = Moved(due.get("old"), due.get("new"))
+        if change.old != change.new:
+            yield planned, change
+
+
+def _fires(
+    job: Job | None, side: str, after: Instant, until: Instant
+) -> Iterator[tuple[Instant, str, Instant]]:
+    """Yield planned instant, side and due instant of the fires planned in (after, until]."""
     if job is None:
         return
-    trigger: Trigger = job.trigger
-    planned = trigger.next_after(after - job.delay_ms)
-    while planned is not None and planned + job.delay_ms <= until:
-        yield planned + job.delay_ms
-        planned = trigger.next_after(planned)
-
-
-def _differences(day: Iterable[tuple[Instant, bool]]) -> tuple[list[Instant], list[Instant]]:
-    """Return the instants of a day that only the old version has, and those that only the new one has."""
-    losses: list[Instant] = []
-    gains: list[Instant] = []
-    for due, sides in groupby(day, key=lambda fire: fire[0]):
-        versions = {new for _, new in sides}
-        if len(versions) == 1:
-            (gains if versions.pop() else losses).append(due)
-    return losses, gains
-
-
-def _first(losses: list[Instant], gains: list[Instant]) -> Moved:
-    if len(losses) == len(gains):
-        return Moved(losses[0], gains[0])
-    if not losses or (gains and gains[0] < losses[0]):
-        return Moved(None, gains[0])
-    return Moved(losses[0], None)
+    planned = job.trigger.next_after(after)
+    while planned is not None and planned <= until:
+        yield planned, side, planned + job.delay_ms
+        planned = job.trigger.next_after(planned)

@@ -7,13 +7,7 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import InvalidSettings
-from dispatcher.settings import InForce, Settings, env_name, flag_name, load
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*Settings.model_fields, "config"]:
-        monkeypatch.delenv(env_name(name), raising=False)
+from dispatcher.settings import InForce, Settings, flag_name, load
 
 
 def toml(folder: Path, text: str) -> Path:
