@@ -78,6 +78,11 @@ def reader(connection: Connection) -> Config:
     }
 
 
+def follower(connection: Connection) -> Config:
+    """Return the settings of a `reader` that lives long: fewer and longer fetches make idling cheap."""
+    return {**reader(connection), "fetch.wait.max.ms": 5 * connection.fetch_wait_ms}
+
+
 def member(connection: Connection, group: str) -> Config:
     """Return the settings of the consumer that only learns which shards are this replica's.
 
