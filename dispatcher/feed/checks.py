@@ -26,7 +26,7 @@ RESERVED = frozenset(
     {"content-type", "attempt", "shard", "revision", "not_after", "traceparent", "tracestate"}
 )
 _KEY = "[key]"
-_PLAIN_JOB = re.compile(r"[0-9A-GI-Za-gi-z*/,?# \-]*")
+_HASHED = re.compile(r"(?:^|[\s,])H(?:[(/\s,]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,11 @@ class EntryCheck:
             bad = {fault.path[0] for fault in found if fault.path}
             if isinstance(entry, dict):
                 sound = {name: value for name, value in merged.items() if name not in bad}
-                found += _counted(entry) + _trigger_faults(sound) + header_faults(sound)
+                found += _counted(entry) + _trigger_faults(sound) + header_faults(entry)
             return found
-        found = _counted(entry)
-        timing = self._timing(merged)
-        if timing:
-            found = found + timing
+        found = self._timing(merged)
+        if not _is_whole(entry):
+            found = _counted(entry) + found
         if "headers" in entry:
             found = found + header_faults(entry)
         return found
@@ -67,8 +66,8 @@ class EntryCheck:
     def _timing(self, merged: dict[str, Any]) -> list[Fault]:
         get = merged.get
         cron, dst = get("cronTime"), get("dst")
-        named = cron is not None and _PLAIN_JOB.fullmatch(cron) is None
-        shape = (*map(get, TRIGGER_FIELDS), repr(dst) if dst else None, get("jobName") if named else None)
+        hashed = cron is not None and "H" in cron.upper() and _HASHED.search(cron) is not None
+        shape = (*map(get, TRIGGER_FIELDS), repr(dst) if dst else None, get("jobName") if hashed else None)
         found = self._triggers.get(shape)
         if found is None:
             found = self._triggers[shape] = _trigger_faults(merged)
@@ -87,7 +86,7 @@ def default_faults(defaults: Any) -> list[Fault]:
         found = []
     bad = {fault.path[0] for fault in found if fault.path}
     sound = {name: value for name, value in defaults.items() if name not in bad}
-    return found + _twice(defaults) + _window(sound) + _zone(sound) + header_faults(sound)
+    return found + _twice(defaults) + _window(sound) + _zone(sound) + header_faults(defaults)
 
 
 def unknown_field(name: str) -> str:
@@ -98,15 +97,25 @@ def unknown_field(name: str) -> str:
 
 def header_faults(entry: Mapping[str, Any]) -> list[Fault]:
     """Return which of an entry's headers have names that belong to the dispatcher."""
+    headers = entry.get("headers")
     return [
         Fault(
             ("headers", name),
             f"the header {quoted(name)} is reserved for the dispatcher; choose another name",
             at_key=True,
         )
-        for name in entry.get("headers", ())
+        for name in (headers if isinstance(headers, dict) else ())
         if name.casefold() in RESERVED or name.casefold().startswith("ce_")
     ]
+
+
+def _is_whole(entry: Mapping[str, Any]) -> bool:
+    """Tell whether `_counted` has nothing to say, which is so nearly always."""
+    return (
+        ("cronTime" in entry) + ("every" in entry) + ("at" in entry) == 1
+        and ("job" in entry) != ("taskName" in entry)
+        and not ("payload" in entry and "taskParams" in entry)
+    )
 
 
 def _counted(entry: Mapping[str, Any]) -> list[Fault]:
@@ -117,7 +126,9 @@ def _counted(entry: Mapping[str, Any]) -> list[Fault]:
         has = f"has {' and '.join(map(quoted, triggers))}" if triggers else "has none"
         path: Path = (triggers[1],) if triggers else ()
         found.append(
-            Fault(path, f"a job takes exactly one of `cronTime`, `every` and `at`, this one {has}", at_key=True)
+            Fault(
+                path, f"a job takes exactly one of `cronTime`, `every` and `at`, this one {has}", at_key=True
+            )
         )
     if "job" not in entry and "taskName" not in entry:
         found.append(Fault((), "`job` is missing; write what the worker runs"))
@@ -134,7 +145,13 @@ def _twice(entry: Mapping[str, Any]) -> list[Fault]:
 
 def _trigger_faults(entry: Mapping[str, Any]) -> list[Fault]:
     """Return what is wrong with the time of an entry whose fields have the right types."""
-    return _window(entry) + _zone(entry) + _cron(entry) + _told(entry, "every", parse_every) + _told(entry, "at", from_text)
+    return (
+        _window(entry)
+        + _zone(entry)
+        + _cron(entry)
+        + _told(entry, "every", parse_every)
+        + _told(entry, "at", from_text)
+    )
 
 
 def _window(entry: Mapping[str, Any]) -> list[Fault]:
@@ -183,7 +200,11 @@ def _explained(error: ErrorDetails, model: type[Model]) -> Fault:
             subject = f"{quoted(name)} is" if name else "this is"
             return Fault(path, f"{subject} {shown(error['input'])}; it must be {rule}")
     if path[-1:] == (_KEY,):
-        return Fault(path[:-1], f"{quoted(str(path[-2]))} is no name here; {quoted(str(path[0]))} must be {rule_at(model, path)}", at_key=True)
+        return Fault(
+            path[:-1],
+            f"{quoted(str(path[-2]))} is no name here; {quoted(str(path[0]))} must be {rule_at(model, path)}",
+            at_key=True,
+        )
     return Fault(path, f"{quoted(name)} is {shown(error['input'])}; it must be {rule_at(model, path)}")
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from dispatcher.core.job import digest_of
@@ -146,10 +147,10 @@ def _die_with_parent() -> None:
 def _peak_bytes() -> int:
     """Return the most memory this process ever held; 0 where the kernel does not tell."""
     try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")), 0)
+        status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
         return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
 if __name__ == "__main__":

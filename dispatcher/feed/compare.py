@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import dispatcher
 from dispatcher.core.instant import Instant
@@ -129,7 +129,7 @@ class Comparer:
                 f"{self._ask.path}: the process that compares it cannot be started: {error.strerror or error}"
             ) from error
 
-    def _send(self, stream: BinaryIO, bases: Sequence[ShardBase]) -> None:
+    def _send(self, stream: IO[bytes], bases: Sequence[ShardBase]) -> None:
         wire.write(stream, Kind.ASK, wire.pack_ask(self._ask))
         for base in bases:
             head = wire.pack_shard(base.shard)
@@ -139,7 +139,7 @@ class Comparer:
         wire.write(stream, Kind.GO)
         stream.flush()
 
-    def _received(self, stream: BinaryIO, bases: Sequence[ShardBase], sighting: Sighting) -> Compared:
+    def _received(self, stream: IO[bytes], bases: Sequence[ShardBase], sighting: Sighting) -> Compared:
         found = {base.shard: _Difference() for base in bases}
         while True:
             kind, body = wire.read(stream)
@@ -150,7 +150,9 @@ class Comparer:
                     found[wire.unpack_shard(body)].removed.extend(wire.unpack_names(body))
                 case Kind.DONE:
                     done = wire.unpack_done(body)
-                    return Compared(done.revision, None, _change_sets(bases, found, done.revision, sighting), done)
+                    return Compared(
+                        done.revision, None, _change_sets(bases, found, done.revision, sighting), done
+                    )
                 case Kind.PROBLEMS:
                     revision, problems = wire.unpack_problems(body)
                     return Compared(revision, InvalidSchedule(self._ask.path, problems))
@@ -174,7 +176,9 @@ class Comparer:
 
     def _end_of(self, child: subprocess.Popen[bytes], timer: threading.Timer) -> str:
         if not timer.is_alive():
-            return f"{self._ask.path}: took longer than {self._limit:g} s to read and compare; make it smaller"
+            return (
+                f"{self._ask.path}: took longer than {self._limit:g} s to read and compare; make it smaller"
+            )
         child.kill()
         code = child.wait()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"

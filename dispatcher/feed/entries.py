@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dispatcher.errors import Problem
 from dispatcher.feed.checks import SAME, EntryCheck, Fault, default_faults, unknown_field
@@ -23,9 +22,8 @@ Known = Callable[[str, bytes], bool]
 _NOTHING_AFTER_JOBS = re.compile(r"\][ \t\n\r]*\}[ \t\n\r]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Valid:
-    """A valid entry with defaults merged in. `known` as the caller's `Known` said."""
+class Valid(NamedTuple):
+    """A valid entry with its defaults. `known` as the caller's `Known` said. A tuple: there are many."""
 
     name: str
     entry: dict[str, Any]
@@ -210,7 +208,8 @@ def merge(entry: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     lacking = {
         name: value
         for name, value in defaults.items()
-        if name not in entry and not any(name in pair and (pair[0] in entry or pair[1] in entry) for pair in SAME)
+        if name not in entry
+        and not any(name in pair and (pair[0] in entry or pair[1] in entry) for pair in SAME)
     }
     return {**entry, **lacking} if lacking else entry
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 from dispatcher.errors import ScheduleUnreadable
 
@@ -58,7 +59,7 @@ def revision_of(path: str, cap: int = DEFAULT_CAP) -> str:
 def signature_of(path: str) -> Signature | None:
     """Return the signature of the file the path leads to, None when there is none to be had."""
     try:
-        facts = os.stat(path)
+        facts = Path(path).stat()
     except (OSError, ValueError):
         return None
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
@@ -107,7 +108,7 @@ def _reason(path: str, error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return f"is no path that can be opened ({error})"
     match error.errno:
-        case errno.ENOENT if os.path.islink(path):
+        case errno.ENOENT if Path(path).is_symlink():
             return f"is a link to {_target(path)}, which does not exist"
         case errno.ENOENT | errno.ENOTDIR:
             return "does not exist"
@@ -123,6 +124,6 @@ def _reason(path: str, error: OSError | ValueError) -> str:
 
 def _target(path: str) -> str:
     try:
-        return os.readlink(path)
+        return str(Path(path).readlink())
     except OSError:  # it went away in between: the reason given stays true
         return "something"

@@ -23,27 +23,44 @@ LONGEST_SECONDS = 315_360_000
 
 def rule(must: str, meaning: str, default: Any = None, **limits: Any) -> Any:
     """Return a field that must be what `must` says. None as default: absence has no value of its own."""
-    return Field(default, description=f"{meaning} {must[0].upper()}{must[1:]}.", json_schema_extra={RULE: must}, **limits)
+    return Field(
+        default,
+        description=f"{meaning} {must[0].upper()}{must[1:]}.",
+        json_schema_extra={RULE: must},
+        **limits,
+    )
+
+
+def _optional(meaning: str, **named: Any) -> Any:
+    return Field(None, description=meaning, **named)
 
 
 def seconds(meaning: str, default: Any = None, **limits: Any) -> Any:
     """Return a field that holds a number of seconds."""
     least = "more than 0" if "gt" in limits else "0 or more"
-    return rule(f"a number of seconds, {least}, at most ten years", meaning, default, le=LONGEST_SECONDS, **limits)
+    return rule(
+        f"a number of seconds, {least}, at most ten years", meaning, default, le=LONGEST_SECONDS, **limits
+    )
 
 
 class Model(BaseModel):
     """What all parts of the file share: camelCase, no unknown fields, no conversions."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, alias_generator=to_camel, allow_inf_nan=False, use_attribute_docstrings=False
+        extra="forbid",
+        strict=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        use_attribute_docstrings=False,
     )
 
 
 class Dst(Model):
     """What happens to a fixed job when clocks change."""
 
-    gap: Literal["run", "skip"] = rule('"run" or "skip"', "Wall clocks that are jumped over: fire once after the jump, or not.", "run")
+    gap: Literal["run", "skip"] = rule(
+        '"run" or "skip"', "Wall clocks that are jumped over: fire once after the jump, or not.", "run"
+    )
     overlap: Literal["once", "twice"] = rule(
         '"once" or "twice"', "Wall clocks that are shown twice: fire the first time, or both times.", "once"
     )
@@ -55,8 +72,12 @@ class Backoff(Model):
     type: Literal["fixed", "exponential"] = rule(
         '"fixed" or "exponential"', "The same wait each time, or twice as long each time.", "exponential"
     )
-    delay_ms: int = rule("an integer from 0 to 86400000", "The first wait, in milliseconds.", 1000, ge=0, le=86_400_000)
-    max_delay_ms: int = rule("an integer from 0 to 86400000", "The longest wait, in milliseconds.", 60_000, ge=0, le=86_400_000)
+    delay_ms: int = rule(
+        "an integer from 0 to 86400000", "The first wait, in milliseconds.", 1000, ge=0, le=86_400_000
+    )
+    max_delay_ms: int = rule(
+        "an integer from 0 to 86400000", "The longest wait, in milliseconds.", 60_000, ge=0, le=86_400_000
+    )
 
 
 class Retry(Model):
@@ -69,37 +90,61 @@ class Retry(Model):
 class Options(Model):
     """What a job may set and `defaults` may set for all jobs."""
 
-    timezone: str = rule('an IANA time zone such as "Europe/Berlin"', "The wall clock that `cronTime` reads.", "UTC", examples=["UTC", "Europe/Berlin"])
+    timezone: str = rule(
+        'an IANA time zone such as "Europe/Berlin"',
+        "The wall clock that `cronTime` reads.",
+        "UTC",
+        examples=["UTC", "Europe/Berlin"],
+    )
     dst: Dst = rule("an object with `gap` and `overlap`", "What happens when clocks change.")
-    priority: int = rule("an integer from 0 to 10", "How urgent: 9-10 critical, 7-8 high, 3-6 normal, 0-2 low.", 5, ge=0, le=10)
+    priority: int = rule(
+        "an integer from 0 to 10", "How urgent: 9-10 critical, 7-8 high, 3-6 normal, 0-2 low.", 5, ge=0, le=10
+    )
     payload: Any = rule("any JSON", "Parameters for the worker; the dispatcher never looks inside.")
     task_params: Any = rule("any JSON", "The same as `payload`.")
     enabled: bool = rule("true or false", "A job that is not enabled does not fire.", default=True)
-    headers: dict[Annotated[str, StringConstraints(pattern=HEADER_NAME)], Annotated[str, StringConstraints(max_length=10_000)]] = rule(
-        "an object whose names are letters, digits and -._ and whose values are text", "Headers added to each message."
+    headers: dict[
+        Annotated[str, StringConstraints(pattern=HEADER_NAME)],
+        Annotated[str, StringConstraints(max_length=10_000)],
+    ] = rule(
+        "an object whose names are letters, digits and -._ and whose values are text",
+        "Headers added to each message.",
     )
-    catch_up: Literal["none", "latest", "all"] = rule('"none", "latest" or "all"', "Fires missed while nobody ran.", "latest")
+    catch_up: Literal["none", "latest", "all"] = rule(
+        '"none", "latest" or "all"', "Fires missed while nobody ran.", "latest"
+    )
     misfire_grace_seconds: float = seconds("A fire late by less than this always goes out.", 60, ge=0)
-    start_at: str = rule('an instant with an offset such as "2026-01-31T08:00:00Z"', "No fire before this.", examples=["2026-01-31T08:00:00Z"])
-    end_at: str = rule('an instant with an offset such as "2026-01-31T08:00:00Z"', "No fire at or after this.", examples=["2026-12-31T23:59:59+01:00"])
+    start_at: str = rule(
+        'an instant with an offset such as "2026-01-31T08:00:00Z"',
+        "No fire before this.",
+        examples=["2026-01-31T08:00:00Z"],
+    )
+    end_at: str = rule(
+        'an instant with an offset such as "2026-01-31T08:00:00Z"',
+        "No fire at or after this.",
+        examples=["2026-12-31T23:59:59+01:00"],
+    )
     jitter_seconds: float = seconds("Spreads jobs that share an instant; constant for each job.", 0, ge=0)
     expires_after_seconds: float = seconds("Workers leave a message alone that is older.", gt=0)
-    retry: Retry = rule("an object with `attempts` and `backoff`", "What the pool does with a run that fails.")
+    retry: Retry = rule(
+        "an object with `attempts` and `backoff`", "What the pool does with a run that fails."
+    )
     timeout_seconds: float = seconds("The limit of one attempt.", gt=0)
     overlap: Literal["allow", "forbid", "queue"] = rule(
         '"allow", "forbid" or "queue"', "What the pool does when the last run has not ended.", "allow"
     )
     description: str = rule("text of at most 10000 characters", "For people.", max_length=10_000)
-    labels: dict[Annotated[str, StringConstraints(min_length=1, max_length=200)], Annotated[str, StringConstraints(max_length=1000)]] = rule(
-        "an object of text values", "For people and filters."
-    )
+    labels: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=200)],
+        Annotated[str, StringConstraints(max_length=1000)],
+    ] = rule("an object of text values", "For people and filters.")
 
 
 class JobEntry(Options):
     """One job: its name, exactly one of `cronTime`, `every` and `at`, and what the worker runs."""
 
     job_name: Annotated[str, StringConstraints(max_length=200, pattern=JOB_NAME)] = Field(
-        description="The job's name, unique in the file: 1 to 200 letters, digits, `.`, `_`, `-` and inner spaces.",
+        description="The job's name, unique: 1 to 200 letters, digits, `.`, `_`, `-` and inner spaces.",
         json_schema_extra={RULE: "1 to 200 of the characters A-Za-z0-9._- and inner spaces"},
         examples=["nightly-report"],
     )
@@ -108,8 +153,16 @@ class JobEntry(Options):
         "When the job fires.",
         examples=["30 2 * * *", "0 9 * * MON-FRI", "*/10 * * * * *", "@hourly"],
     )
-    every: str = rule('a duration such as "30s", "2 minutes" or "PT1H"', "Fires in even steps from `startAt` or the epoch.", examples=["30s", "2 minutes", "PT1H"])
-    at: str = rule('an instant with an offset such as "2026-01-31T08:00:00Z"', "Fires once.", examples=["2026-01-31T08:00:00Z"])
+    every: str = rule(
+        'a duration such as "30s", "2 minutes" or "PT1H"',
+        "Fires in even steps from `startAt` or the epoch.",
+        examples=["30s", "2 minutes", "PT1H"],
+    )
+    at: str = rule(
+        'an instant with an offset such as "2026-01-31T08:00:00Z"',
+        "Fires once.",
+        examples=["2026-01-31T08:00:00Z"],
+    )
     job: str = rule("text", "What the worker runs.", examples=["http"])
     task_name: str = rule("text", "The same as `job`.")
     topic: str = rule(
@@ -119,7 +172,12 @@ class JobEntry(Options):
         max_length=249,
         pattern=TOPIC,
     )
-    key: str = rule("text of 1 to 1000 characters", "Own message key in place of the job's name.", min_length=1, max_length=1000)
+    key: str = rule(
+        "text of 1 to 1000 characters",
+        "Own message key in place of the job's name.",
+        min_length=1,
+        max_length=1000,
+    )
 
 
 class Defaults(Options):
@@ -129,8 +187,8 @@ class Defaults(Options):
 class ScheduleFile(Model):
     """A schedule of the dispatcher."""
 
-    schema_: str = Field(None, alias="$schema", description="Where an editor finds this schema.")
-    defaults: Defaults = Field(None, description="Values for the jobs that do not set them.")
+    schema_: str = _optional("Where an editor finds this schema.", alias="$schema")
+    defaults: Defaults = _optional("Values for the jobs that do not set them.")
     jobs: list[JobEntry] = Field(description="The jobs.")
 
 

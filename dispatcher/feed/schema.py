@@ -14,7 +14,10 @@ _ONE_JOB = {
     "oneOf": [{"required": ["job"]}, {"required": ["taskName"]}],
     "errorMessage": "a job takes exactly one of `job` and `taskName`",
 }
-_NOT_BOTH = {"not": {"required": ["payload", "taskParams"]}, "errorMessage": "`payload` and `taskParams` are the same; keep one"}
+_NOT_BOTH = {
+    "not": {"required": ["payload", "taskParams"]},
+    "errorMessage": "`payload` and `taskParams` are the same; keep one",
+}
 
 
 def schema() -> dict[str, Any]:

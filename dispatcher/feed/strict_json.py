@@ -28,7 +28,9 @@ Report = Callable[[int, str], None]
 """Takes the offset of a fault and what it is."""
 
 _DOUBTFUL = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _INFINITE = (float("inf"), float("-inf"))
+_SEPARATOR = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?=[{\"])")
 
 
 class Text:
@@ -39,9 +41,13 @@ class Text:
         self.at = 0
         self._report = report
         self._escapes = "\\u" in text
+        self._lists = text.count("[") > 1
 
     def members(self) -> Iterator[tuple[str, int]]:
-        """Yield key and offset of each member of the object at hand; the caller takes the value. Raises Broken."""
+        """Yield key and offset of each member of the object at hand; the caller takes the value.
+
+        Raises Broken.
+        """
         self._enter("{", "an object in `{` and `}`")
         text = self.text
         if text.startswith("}", self.at):
@@ -71,18 +77,25 @@ class Text:
         more = True
         while more:
             yield self.at
-            self.at, more = after_member(text, self.at, "]")
+            separator = _SEPARATOR.match(text, self.at)
+            if separator is not None:
+                self.at = separator.end()
+            else:
+                self.at, more = after_member(text, self.at, "]")
 
     def value(self) -> Any:
         """Return the value at hand and go past it; what is refused in it is reported. Raises Broken."""
-        start = self.at
+        text, start = self.text, self.at
         try:
-            value, end = _DECODER.raw_decode(self.text, start)
-        except (ValueError, RecursionError):
+            value, end = _scan(text, start)
+        except (ValueError, RecursionError, StopIteration):
             return self._examined(start)
-        if self._deep(start, end) or (self._escapes and _DOUBTFUL.search(self.text, start, end)):
-            return self._examined(start) if not _clean(value, 0) else self._past(value, end)
-        return self._past(value, end)
+        deep = text.count("{", start, end) + (self._lists and text.count("[", start, end)) > MAX_DEPTH
+        doubtful = deep or (self._escapes and _DOUBTFUL.search(text, start, end))
+        if doubtful and not _clean(value, 0):
+            return self._examined(start)
+        self.at = end
+        return value
 
     def end(self) -> None:
         """Make sure that nothing but white space is left. Raises Broken."""
@@ -90,25 +103,18 @@ class Text:
         if self.at < len(self.text):
             raise Broken(self.at, "the document has ended; remove what follows")
 
-    def _past(self, value: Any, end: int) -> Any:
-        self.at = end
-        return value
-
     def _enter(self, opening: str, wanted: str) -> None:
         self.at = skip(self.text, self.at)
         if not self.text.startswith(opening, self.at):
             raise Broken(self.at, unexpected(self.text, self.at, wanted))
         self.at = skip(self.text, self.at + 1)
 
-    def _deep(self, start: int, end: int) -> bool:
-        """Tell whether the brackets are enough to nest too deep; the scanner counted on no limit of ours."""
-        return self.text.count("{", start, end) + self.text.count("[", start, end) > MAX_DEPTH
-
     def _examined(self, start: int) -> Any:
         scan = Scan(self.text, start)
         for offset, what in scan.faults:
             self._report(offset, what)
-        return self._past(scan.value, scan.end)
+        self.at = scan.end
+        return scan.value
 
 
 def parse(text: str) -> Any:
@@ -149,18 +155,21 @@ def _constant(name: str) -> float:
 
 
 def _clean(value: Any, depth: int) -> bool:
-    """Tell whether a decoded value keeps to the depth, and its texts to whole characters and no NUL in keys."""
+    """Tell whether a value keeps to the depth, its texts to whole characters, its keys to no NUL."""
     if isinstance(value, str):
-        return not any("\ud800" <= char <= "\udfff" for char in value)
+        return _SURROGATE.search(value) is None
     if not isinstance(value, dict | list):
         return True
     if depth == MAX_DEPTH:
         return False
     if isinstance(value, list):
         return all(_clean(inner, depth + 1) for inner in value)
-    return all("\0" not in key and _clean(key, depth) and _clean(inner, depth + 1) for key, inner in value.items())
+    return all(
+        "\0" not in key and _clean(key, depth) and _clean(inner, depth + 1) for key, inner in value.items()
+    )
 
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
+_scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # type: ignore[attr-defined] # not in the stubs

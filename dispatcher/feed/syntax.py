@@ -118,14 +118,18 @@ class Scan:
         try:
             text.encode()
         except UnicodeEncodeError:
-            self.faults.append((at, f"{kind} holds half of a surrogate pair (\\ud800-\\udfff); write the whole character"))
+            self.faults.append(
+                (at, f"{kind} holds half of a surrogate pair (\\ud800-\\udfff); write the whole character")
+            )
             text = text.encode(errors="replace").decode()
         return text, end
 
     def _number(self, number: re.Match[str]) -> tuple[float | int, int]:
         digits = number.group()
         if len(digits) > MAX_DIGITS:
-            self.faults.append((number.start(), f"this number has {len(digits)} digits; {MAX_DIGITS} are allowed"))
+            self.faults.append(
+                (number.start(), f"this number has {len(digits)} digits; {MAX_DIGITS} are allowed")
+            )
             return 1, number.end()
         if number.group(1) is None and number.group(2) is None:
             return int(digits), number.end()

@@ -1,8 +1,8 @@
 """What the feed and its child say to one another: frames of a length, a kind and a body.
 
-The feed sends one `ask`, for each shard compared a `base` and `held` frames, then `go`. The child answers with
-`changes` and `removed` frames and ends with `done`; or with `problems`, `unreadable` or `crashed`. What it
-sent before is void unless it says `done`.
+The feed sends one `ask`, for each shard compared a `base` and `held` frames, then `go`. The child answers
+with `changes` and `removed` frames and ends with `done`; or with `problems`, `unreadable` or `crashed`.
+What it sent before is void unless it says `done`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import Any, BinaryIO
+from typing import IO, Any, NamedTuple
 
 from dispatcher.errors import Problem
 
@@ -51,9 +51,8 @@ class Done:
     peak_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A job that is new (`added`) or differs from the one in force."""
+class Change(NamedTuple):
+    """A job that is new (`added`) or differs from the one in force. A tuple: there may be very many."""
 
     added: bool
     shard: int
@@ -73,19 +72,19 @@ class Truncated(Exception):  # noqa: N818 - the other side went away; the caller
     """The stream ended, between frames or in one."""
 
 
-def write(stream: BinaryIO, kind: Kind, body: bytes = b"") -> None:
+def write(stream: IO[bytes], kind: Kind, body: bytes = b"") -> None:
     """Write one frame."""
     stream.write(_HEAD.pack(len(body), kind))
     stream.write(body)
 
 
-def read(stream: BinaryIO) -> tuple[Kind, bytes]:
+def read(stream: IO[bytes]) -> tuple[Kind, bytes]:
     """Return the next frame. Raises Truncated."""
     length, kind = _HEAD.unpack(_exactly(stream, _HEAD.size))
     return Kind(kind), _exactly(stream, length)
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes:
+def _exactly(stream: IO[bytes], length: int) -> bytes:
     data = stream.read(length)
     if len(data) != length:
         raise Truncated
