@@ -5,11 +5,12 @@ from __future__ import annotations
 from dispatcher.cli.about import completion, schema, show_settings
 from dispatcher.cli.diff import diff
 from dispatcher.cli.root import root
+from dispatcher.cli.tail import tail
 from dispatcher.cli.topics import topics
 from dispatcher.cli.upcoming import next_fires
 from dispatcher.cli.validate import validate
 
-for _command in (validate, next_fires, diff, schema, topics, show_settings, completion):
+for _command in (validate, next_fires, diff, schema, topics, tail, show_settings, completion):
     root.add_command(_command)
 
 

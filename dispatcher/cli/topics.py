@@ -96,6 +96,10 @@ def mend_command(in_force: InForce) -> str:
     return shlex.join(words)
 
 
+def patience_of(settings: Settings) -> float:
+    """Return how many seconds a command that ends waits for Kafka's answer."""
+    return _PATIENCE_SECONDS if settings.wait_seconds is None else max(settings.wait_seconds, 1.0)
+
+
 def _cluster(settings: Settings) -> KafkaTopics:
-    patience = _PATIENCE_SECONDS if settings.wait_seconds is None else settings.wait_seconds
-    return KafkaTopics(connection_of(settings), max(patience, 1.0))
+    return KafkaTopics(connection_of(settings), patience_of(settings))

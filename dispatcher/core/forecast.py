@@ -44,7 +44,7 @@ def upcoming(jobs: Iterable[Job], after: Instant) -> Iterator[Upcoming]:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Due instants of one fire that an edit changes: `old` is None when it is gained, `new` when it is lost."""
+    """Due instants of a fire that an edit changes: `old` is None when it is gained, `new` when it is lost."""
 
     old: Instant | None
     new: Instant | None
