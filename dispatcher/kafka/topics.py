@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -72,12 +73,14 @@ class KafkaTopics:
         described = self._describe(plan.names())
         missing = [shape for shape in plan.shapes if isinstance(described[shape.name], str)]
         done, failed = self._create(missing, replication)
-        settings = self._settings([name for name, found in described.items() if not isinstance(found, str)])
-        for shape in plan.shapes:
-            own = settings.get(shape.name, {})
-            if not isinstance(own, str) and (broken := shape.broken(own)):
-                mended, refused = self._mend(shape, broken)
-                done, failed = (*done, *mended), (*failed, *refused)
+        if missing and not failed:
+            self._await(lambda: self._all_described([shape.name for shape in missing]))
+        broken = self._broken([shape for shape in plan.shapes if shape not in missing])
+        for shape, rules in broken:
+            mended, refused = self._mend(shape, rules)
+            done, failed = (*done, *mended), (*failed, *refused)
+        if broken and not failed:
+            self._await(lambda: not self._broken([shape for shape, _ in broken]))
         return Ensured(done, (*failed, *(fault for fault in self.check(plan) if fault not in failed)))
 
     def identity(self, names: Iterable[str]) -> Identity:
@@ -136,6 +139,21 @@ class KafkaTopics:
             elif answer.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 failed.append(f"topic {name} could not be created: {text_of(answer)}")
         return tuple(done), tuple(failed)
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        """Wait until brokers tell of what was just changed: they learn of it a little later."""
+        end = time.monotonic() + self._seconds
+        while not condition() and time.monotonic() < end:
+            self._admin.poll(0.05)
+
+    def _all_described(self, names: Sequence[str]) -> bool:
+        return not any(isinstance(found, str) for found in self._describe(names).values())
+
+    def _broken(self, shapes: Sequence[TopicShape]) -> list[tuple[TopicShape, tuple[Rule, ...]]]:
+        """Return the shapes whose topics break rules, with the rules."""
+        settings = self._settings([shape.name for shape in shapes])
+        known = [(shape, own) for shape in shapes if not isinstance(own := settings[shape.name], str)]
+        return [(shape, rules) for shape, own in known if (rules := shape.broken(own))]
 
     def _mend(self, shape: TopicShape, broken: Sequence[Rule]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Set settings to what new topics get; return what was done and what failed."""

@@ -23,6 +23,7 @@ def create(bootstrap: str, name: str, partitions: int = 1, **settings: str) -> s
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for future in admin.create_topics([topic]).values():
         future.result()
+    eventually(lambda: len(admin.list_topics(name, timeout=5).topics[name].partitions) == partitions)
     return name
 
 

@@ -19,7 +19,8 @@ HERE = Connection("127.0.0.1:1", "me", {"log_level": "0"})
     "properties",
     [
         {},
-        {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u"},
+        {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u",
+         "sasl.password": "p"},
         {"compression.type": "zstd", "client.rack": "a", "socket.keepalive.enable": "true"},
         {"fetch.max.bytes": "60000000"},
     ],
@@ -45,7 +46,7 @@ def test_properties_that_touch_no_promise_pass(properties: dict[str, str]) -> No
         ("test.mock.num.brokers", "1", "replaces the cluster by a mock"),
         ("error_cb", "x", "callbacks"),
         ("bootstrap.servers", "x", "setting bootstrap_servers"),
-        ("sasl.pasword", "secret", "sasl.pasword is unknown to the client library; did you mean sasl.password?"),
+        ("sasl.pasword", "secret", "unknown to the client library; did you mean sasl.password?"),
         ("socket.keepalive.enable", "perhaps", "kafka property socket.keepalive.enable cannot be 'perhaps'"),
         ("ssl.ca.location", "/no/such/file", "ssl.ca.location"),
     ],
