@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from dispatcher.cli.about import completion, schema, show_settings
+from dispatcher.cli.ask import accept_clock, adopt
+from dispatcher.cli.demo import demo
 from dispatcher.cli.diff import diff
+from dispatcher.cli.missed import missed
 from dispatcher.cli.root import root
+from dispatcher.cli.run import run
 from dispatcher.cli.tail import tail
 from dispatcher.cli.topics import topics
 from dispatcher.cli.upcoming import next_fires
 from dispatcher.cli.validate import validate
 
-for _command in (validate, next_fires, diff, schema, topics, tail, show_settings, completion):
+for _command in (
+    run,
+    demo,
+    missed,
+    adopt,
+    accept_clock,
+    validate,
+    next_fires,
+    diff,
+    schema,
+    topics,
+    tail,
+    show_settings,
+    completion,
+):
     root.add_command(_command)
 
 

@@ -40,7 +40,7 @@ class Numbered:
     revision: str
     effective_from: Instant | None
     keep_old: bool
-    """Whether a job's older versions stay in its record: the change is not applied yet, or backlog needs them."""
+    """Whether older versions stay in a job's record: the change is not applied yet, or backlog needs them."""
 
 
 def admit(

@@ -19,7 +19,7 @@ _MADE_AT_ONCE = 1_000
 
 
 class Firing:
-    """Decides which fires go out next. It follows the state: `resume` after a restore, `settled` after commits."""
+    """Decides which fires go out next. `resume` follows a restore, `settled` a commit."""
 
     def __init__(self, state: ShardState, maker: MessageMaker, limits: Limits) -> None:
         self.plan = Plan(Cursor(0))

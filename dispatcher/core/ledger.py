@@ -202,7 +202,7 @@ def decode(key: bytes, value: bytes | None) -> Fact:
         data = json.loads(head)
         if data["v"] > VERSION:
             raise LedgerUnfit(
-                f"ledger record {key!r} has format {data['v']}, this dispatcher knows formats up to {VERSION}; "
+                f"ledger record {key!r} has format {data['v']}, this dispatcher knows up to {VERSION}; "
                 "upgrade it before it takes this shard"
             )
         return _decode_value(kind, name, data, lines)

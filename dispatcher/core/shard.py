@@ -171,7 +171,7 @@ class Shard:
             self.looked()
         return found
 
-    def _asked(self, draft: Draft, _now: Instant) -> bool:
+    def _asked(self, _draft: Draft, _now: Instant) -> bool:
         if self._commands:
             for command in self._commands:
                 self._obey(command)

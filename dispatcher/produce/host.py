@@ -1,4 +1,4 @@
-"""The shards of this process: who is at work, and the way in for change sets, commands and looks at the file."""
+"""The shards of this process, and the way in for change sets, commands and looks at the file."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class ShardHost:
             self._post(number, Shard.looked)
 
     def refused(self, revision: str, error: DispatcherError) -> None:
-        """Tell of a file that cannot be used: in the log, as an event, and as the end when there is no other."""
+        """Tell of a file that cannot be used; it is the end when no schedule is in force."""
         self._say.error("schedule.refused", revision=revision[:12], why=str(error))
         bases = self.bases()
         if bases and all(not base.revision for base in bases):

@@ -26,6 +26,7 @@ from dispatcher.service import Deadline, Loop
 _LONGEST_WAIT_S = 10.0
 """The wall clock may be set while a shard sleeps; it looks again after at most this long."""
 _ALARM_AFTER = 3
+_TOPICS_KNOWN_MS = 5_000
 
 Letter = Callable[[Shard], None]
 """Something that arrives for a shard: a frozen value with the method that takes it."""
@@ -48,6 +49,8 @@ class ShardThread:
         self._failures = 0
         self._culprits = Culprits()
         self._clocks: Reading | None = None
+        self._known: dict[str, int | None] = {}
+        self._known_since = 0
         self._say = structlog.get_logger().bind(shard=number)
         self._loop = Loop(f"shard-{number}", self._step, close=self._close, failed=around.failed)
 
@@ -120,6 +123,7 @@ class ShardThread:
         shard = self._shard
         assert shard is not None
         self._watch_clock(shard, reading)
+        self._refresh_topics(reading.monotonic)
         self._open_inbox(shard)
         decision = shard.decide(reading.now)
         if shard.changing.recompare:
@@ -171,6 +175,7 @@ class ShardThread:
         loud = self._say.error if self._failures >= _ALARM_AFTER else self._say.warning
         loud("transaction.failed", error=str(error), kind=type(error).__name__, failures=self._failures)
         self._around.directory.forget()
+        self._known = {}
         shard = self._shard
         if not self._taken or shard is None:
             self._shard = None
@@ -206,8 +211,9 @@ class ShardThread:
         ends = self._log.ends()
         if self._offset > ends.high or self._offset < ends.low:
             raise LedgerUnfit(
-                f"the ledger holds offsets {ends.low} to {ends.high}, but {self._offset} was the next to read: "
-                "it was truncated or re-created while this dispatcher ran; restart it"
+                f"the ledger holds offsets {ends.low} to {ends.high}, "
+                f"but {self._offset} was the next to read: it was truncated or re-created while this dispatcher "
+                "ran; restart it"
             )
         return [(one.key, one.value) for one in self._log.read(self._offset, ends.high)], ends.high
 
@@ -217,8 +223,8 @@ class ShardThread:
         self._perform(shard.probe(now), now)
 
     def _back_off(self) -> float:
-        longest = min(5.0, 0.1 * 2 ** min(self._failures, 6))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        longest = min(5.0, 0.1 * (1 << min(self._failures, 6)))
+        return longest * (0.5 + random.random() / 2)  # noqa: S311 - spreads retries, guards nothing
 
     # Small things.
 
@@ -250,12 +256,15 @@ class ShardThread:
         )
 
     def _partitions(self, topic: str) -> int | None:
-        if self._around.topics.reserves(topic) and not topic.startswith(
-            f"{self._around.topics.prefix}.jobs."
-        ):
-            return None
-        facts = self._around.directory.facts(topic)
-        return None if facts is None else facts.partitions
+        if topic not in self._known:
+            facts = self._around.directory.facts(topic)
+            self._known[topic] = None if facts is None else facts.partitions
+        return self._known[topic]
+
+    def _refresh_topics(self, monotonic: int) -> None:
+        """Forget, now and then, what topics look like; one that vanished must not be sent to for long."""
+        if monotonic - self._known_since > _TOPICS_KNOWN_MS:
+            self._known, self._known_since = {}, monotonic
 
     def _close(self) -> None:
         self.base = None

@@ -1,0 +1,117 @@
+"""`dispatcher run`: the daemon in the foreground, as systemd and containers want it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+import structlog
+
+from dispatcher import logs
+from dispatcher.cli.options import example, settings_options
+from dispatcher.cli.topics import connection_of, mend_command, plan_of
+from dispatcher.core.batch import Limits
+from dispatcher.core.message import TopicNames
+from dispatcher.core.schedule import RemovalGuard
+from dispatcher.daemon import Cluster, Daemon, Plant
+from dispatcher.errors import KafkaUnreachable, TopicsUnfit
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.directory import KafkaTopicDirectory
+from dispatcher.kafka.topics import KafkaTopics, wait_for_kafka
+from dispatcher.service import Deadline
+from dispatcher.settings import InForce, Settings
+
+_ASK_SECONDS = 5.0
+
+
+@click.command(epilog=example("dispatcher run --bootstrap-servers localhost:9092 --schedule schedule.json"))
+@settings_options()
+def run(in_force: InForce) -> None:
+    """Run the dispatcher until it is told to stop.
+
+    SIGTERM and SIGINT finish the open transactions and end with 0; a second one ends at once. SIGHUP looks
+    at the schedule file now. Exits with 3 for an invalid file when no schedule is in force yet, with 4 when
+    Kafka cannot be reached in time or its topics or ledger are unfit.
+    """
+    settings = in_force.settings
+    logs.configure(settings.log_level, settings.log_format)
+    connection = connection_of(settings)
+    _await_kafka(connection, settings.wait_seconds)
+    faults = KafkaTopics(connection).check(plan_of(settings))
+    if faults:
+        raise TopicsUnfit(faults, mend_command(in_force))
+    daemon = Daemon(cluster_of(settings, connection), plant_of(settings))
+    with signals(daemon.stop, daemon.reload):
+        daemon.run()
+
+
+def cluster_of(settings: Settings, connection: Connection) -> Cluster:
+    """Return the Kafka side of a daemon on a real cluster."""
+    topics = TopicNames(settings.prefix)
+    named = connection.named(settings.instance)
+    admin = KafkaTopics(named)
+
+    def identify() -> tuple[str, dict[str, str]]:
+        found = admin.identity([topics.ledger, topics.commands])
+        return found.cluster, dict(found.topics)
+
+    return Cluster(named, topics, KafkaTopicDirectory(named), identify)
+
+
+def plant_of(settings: Settings) -> Plant:
+    """Return the numbers a daemon is built from."""
+    return Plant(
+        schedule=settings.schedule,
+        shards=settings.shards,
+        instance=settings.instance,
+        file_cap=int(settings.max_file_bytes),
+        poll_seconds=settings.poll_seconds,
+        clock_limit_ms=round(settings.clock_jump_limit_seconds * 1000),
+        stop_seconds=settings.stop_seconds,
+        limits=Limits(
+            batch=settings.batch_messages,
+            heartbeat_ms=round(settings.heartbeat_seconds * 1000),
+            stale_hold_ms=round(settings.stale_hold_seconds * 1000),
+            guard=RemovalGuard(settings.removal_share, settings.removal_least),
+        ),
+    )
+
+
+@contextmanager
+def signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
+    """Let signals stop and reload; what handled them before does so again afterwards."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            os._exit(128 + number)
+        asked.append(number)
+        stop()
+
+    handlers = {signal.SIGTERM: ask, signal.SIGINT: ask, signal.SIGHUP: lambda *_: reload()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _await_kafka(connection: Connection, seconds: float | None) -> None:
+    """Wait for a broker, saying so now and then; for ever when `seconds` is None."""
+    say = structlog.get_logger()
+    deadline = None if seconds is None else Deadline(seconds)
+    while True:
+        left = _ASK_SECONDS if deadline is None else deadline.left()
+        try:
+            wait_for_kafka(connection, max(0.2, min(_ASK_SECONDS, left)))
+        except KafkaUnreachable as error:
+            if deadline is not None and not deadline.left():
+                raise
+            say.warning("kafka.unreachable", why=str(error), until="for ever" if seconds is None else seconds)
+        else:
+            return

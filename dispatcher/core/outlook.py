@@ -1,0 +1,72 @@
+"""What would become of missed fires: the same rules as settling them, counted instead of performed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dispatcher.core.backlog import Settling, unsettled
+from dispatcher.core.instant import Instant
+from dispatcher.core.job import CatchUp
+from dispatcher.core.ledger import Interval
+from dispatcher.core.plan import Plan
+from dispatcher.core.record import JobRecord
+from dispatcher.core.schedule import Schedule
+from dispatcher.core.state import ShardState
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a start now would do about one job's missed fires planned in (after, until]."""
+
+    job: str
+    sent: int
+    skipped: int
+    reason: str
+    after: Instant
+    until: Instant
+
+
+def outlook(state: ShardState, now: Instant, schedule: Schedule | None) -> Iterator[Outlook]:
+    """Yield, by job, what a start at `now` would send and skip, if the file then says `schedule`.
+
+    Without a schedule the one in force goes on.
+    """
+    if state.position is None:
+        return
+    intervals = list(state.position.backlog)
+    due = Plan(state.position.cursor, state.records.values()).next_due()
+    if due is not None and due < now:
+        intervals.append(Interval(state.position.cursor, now))
+    for interval in intervals:
+        for name in sorted(state.records):
+            found = _of_job(state.records[name], interval, schedule)
+            if found is not None:
+                yield found
+
+
+def _of_job(record: JobRecord, interval: Interval, schedule: Schedule | None) -> Outlook | None:
+    after, until = unsettled(record, interval)
+    trigger = record.job.trigger
+    count = trigger.count_between(after, until) if after < until else 0
+    if not count:
+        return None
+    if schedule is not None and (reason := _ended(record, schedule)):
+        return Outlook(record.name, 0, count, reason, after, until)
+    skipped, reason = _skipped(record, interval)
+    return Outlook(record.name, count - skipped, skipped, reason, after, until)
+
+
+def _ended(record: JobRecord, schedule: Schedule) -> str:
+    new = schedule.jobs.get(record.name)
+    if new is None:
+        return "removed"
+    return "retimed" if new.trigger.digest != record.job.trigger.digest else ""
+
+
+def _skipped(record: JobRecord, interval: Interval) -> tuple[int, str]:
+    """Return how many of a record's missed fires are skipped, and why."""
+    if record.job.policy.catch_up is CatchUp.ALL or interval.names_done or record.name <= interval.named:
+        return 0, ""
+    piece = Settling(interval, {record.name: record}).slice(1)
+    return sum(skip.count for skip in piece.skips), ", ".join(skip.reason for skip in piece.skips)

@@ -1,0 +1,196 @@
+"""The daemon: the one place where the stations are connected, started and stopped.
+
+    file → feed → host → shard threads → Kafka, with membership, tail and commands beside them
+
+Stopping has one deadline and goes with the flow: the feed first, then the shards finish their transactions,
+then this process leaves the group.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from dispatcher.clock import Clock, SystemClock
+from dispatcher.core.batch import Limits
+from dispatcher.core.cron import engine_version
+from dispatcher.core.ledger import Identity
+from dispatcher.core.message import TopicNames
+from dispatcher.core.zone import tzdata_version
+from dispatcher.errors import DispatcherError, LedgerUnfit
+from dispatcher.feed.feed import Feed
+from dispatcher.kafka.commands import CommandHooks, CommandReader
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.membership import Membership, OwnershipHooks
+from dispatcher.kafka.shard_log import KafkaShardLog
+from dispatcher.kafka.tail import LedgerTail
+from dispatcher.ports import TopicDirectory
+from dispatcher.produce.host import ShardHost
+from dispatcher.produce.ownership import Ownership
+from dispatcher.produce.wiring import Surroundings
+from dispatcher.service import Deadline, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Kafka side of a daemon: how to reach it, and how its topics and itself are known.
+
+    `member` builds the membership; on a real cluster that is the consumer group.
+    """
+
+    connection: Connection
+    topics: TopicNames
+    directory: TopicDirectory
+    identify: Callable[[], tuple[str, dict[str, str]]]
+    member: Callable[[OwnershipHooks, Callable[[str, BaseException], None]], Service] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The numbers and names a daemon is built from; times in the units of their names."""
+
+    schedule: Path
+    shards: int
+    instance: str
+    file_cap: int = 64 * 1024 * 1024
+    poll_seconds: float = 5.0
+    clock_limit_ms: int = 3_600_000
+    stop_seconds: float = 10.0
+    limits: Limits = field(default_factory=Limits)
+
+
+class Daemon:
+    """A dispatcher of one process. `run` returns when it was stopped, or raises what ended it."""
+
+    def __init__(self, cluster: Cluster, plant: Plant, clock: Clock | None = None) -> None:
+        self._plant = plant
+        self._cluster = cluster
+        self._clock = clock or SystemClock()
+        self._end = threading.Event()
+        self._error: BaseException | None = None
+        self._say = structlog.get_logger()
+        connection, topics = cluster.connection, cluster.topics
+        self._tail = LedgerTail(connection, topics, self._failed)
+        self._commands = CommandReader(
+            connection, topics, CommandHooks(self._deliver, self._lost, self._beyond), self._failed
+        )
+        self.host = ShardHost(
+            self._surroundings(), image=self._tail.hand_over, release=self._release, hopeless=self._hopeless
+        )
+        self._ownership = Ownership(self.host, failed=self._failed)
+        hooks = OwnershipHooks(self._ownership.assigned, self._ownership.revoked, self._ownership.revoked)
+        self._membership = self._member(hooks)
+        self.feed = Feed(
+            str(plant.schedule),
+            self.host,
+            self._clock,
+            shards=plant.shards,
+            failed=self._failed,
+            cap=plant.file_cap,
+            poll=plant.poll_seconds,
+        )
+
+    def run(self) -> None:
+        """Work until `stop`. Raises the DispatcherError that made going on impossible."""
+        for shard in range(self._plant.shards):
+            self._tail.follow(shard)
+        started: list[Service] = []
+        try:
+            for service in (self._tail, self._commands, self._ownership, self.feed, self._membership):
+                service.start()
+                started.append(service)
+            self._say.info(
+                "daemon.started", instance=self._plant.instance, schedule=str(self._plant.schedule)
+            )
+            self._end.wait()
+        finally:
+            self._shut_down(started)
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ask for the end. Never blocks, from any thread or signal handler."""
+        self._end.set()
+
+    def reload(self) -> None:
+        """Look at the schedule file now."""
+        self.feed.recheck()
+
+    def _surroundings(self) -> Surroundings:
+        cluster, plant = self._cluster, self._plant
+        return Surroundings(
+            topics=cluster.topics,
+            shards=plant.shards,
+            instance=plant.instance,
+            clock=self._clock,
+            limits=plant.limits,
+            clock_limit_ms=plant.clock_limit_ms,
+            log=lambda shard: KafkaShardLog(cluster.connection, cluster.topics, shard),
+            directory=cluster.directory,
+            identity=self._identity,
+            recompare=self.reload,
+            listen=self._commands.attach,
+            failed=self._failed,
+        )
+
+    def _member(self, hooks: OwnershipHooks) -> Service:
+        if self._cluster.member is not None:
+            return self._cluster.member(hooks, self._failed)
+        return Membership(self._cluster.connection, self._cluster.topics, hooks, self._failed)
+
+    def _identity(self) -> Identity:
+        cluster, topics = self._cluster.identify()
+        return Identity(cluster, topics, self._plant.shards, tzdata_version(), engine_version())
+
+    def _shut_down(self, started: list[Service]) -> None:
+        """Stop with the flow: no more changes, then no more fires, then no more membership."""
+        self._say.info("daemon.stopping")
+        deadline = Deadline(self._plant.stop_seconds)
+        order: list[Service] = [self.feed, self._ownership, self._membership, self._commands, self._tail]
+        for service in order:
+            if service in started:
+                service.stop()
+                if service in (self.feed, self._ownership):
+                    service.join(deadline)
+        late = [type(service).__name__ for service in order if not service.join(deadline)]
+        if late:
+            self._say.error("daemon.stuck", services=late, seconds=self._plant.stop_seconds)
+        self._say.info("daemon.stopped")
+
+    def _failed(self, thread: str, error: BaseException) -> None:
+        """Learn that a thread ended by an error: the daemon ends with it; a supervisor starts it anew."""
+        if self._error is None:
+            self._error = error
+        if not isinstance(error, DispatcherError):
+            self._say.critical("thread.failed", thread=thread, exc_info=error)
+        self._end.set()
+
+    def _hopeless(self, error: DispatcherError) -> None:
+        self._error = self._error or error
+        self._end.set()
+
+    def _release(self, shard: int) -> None:
+        self._commands.detach(shard)
+        self._tail.follow(shard)
+
+    def _deliver(
+        self, shard: int, next_offset: int, _key: object, value: bytes | None, _headers: object
+    ) -> None:
+        self.host.command(shard, next_offset, value)
+
+    def _lost(self, shard: int, count: int) -> None:
+        self.host.commands_lost(shard, count)
+
+    def _beyond(self, shard: int, offset: int, end: int) -> None:
+        topic = self._cluster.topics.commands
+        self._failed(
+            "commands",
+            LedgerUnfit(
+                f"{topic} partition {shard} ends at offset {end}, but the ledger has read up to {offset}: "
+                "the topic was truncated or re-created; restore it, or use another --prefix"
+            ),
+        )
