@@ -14,7 +14,7 @@ from dispatcher.core.instant import Instant, from_text
 from dispatcher.errors import InvalidSettings
 from dispatcher.kafka.properties import check_properties
 from dispatcher.masking import masked
-from dispatcher.settings import CONFIG_VARIABLE, InForce, Settings, env_name, flag_name, load
+from dispatcher.settings import CONFIG_VARIABLE, InForce, Settings, env_name, flag_name, load, misspelt
 
 Command = Callable[..., None]
 
@@ -49,6 +49,8 @@ def _load(given: dict[str, Any], config: Path | None) -> InForce:
     flags = {name: value for name, value in given.items() if value is not None and value != ()}
     if "kafka" in flags:
         flags["kafka"] = dict(_property(pair) for pair in flags["kafka"])
+    for sentence in misspelt():
+        click.echo(f"Warning: {sentence}", err=True)
     in_force = load(flags, config)
     check_properties(in_force.settings.kafka)
     return in_force

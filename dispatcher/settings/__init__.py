@@ -6,6 +6,16 @@ daemon hands each the few numbers it needs.
 """
 
 from dispatcher.settings.model import Settings, env_name, flag_name
-from dispatcher.settings.sources import CONFIG_VARIABLE, DEFAULT, InForce, Row, load
+from dispatcher.settings.sources import CONFIG_VARIABLE, DEFAULT, InForce, Row, load, misspelt
 
-__all__ = ["CONFIG_VARIABLE", "DEFAULT", "InForce", "Row", "Settings", "env_name", "flag_name", "load"]
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT",
+    "InForce",
+    "Row",
+    "Settings",
+    "env_name",
+    "flag_name",
+    "load",
+    "misspelt",
+]

@@ -16,7 +16,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from dispatcher.errors import InvalidSettings
 from dispatcher.masking import is_secret, masked
-from dispatcher.settings.model import Settings, env_name, flag_name, flat
+from dispatcher.settings.model import ENV_PREFIX, Settings, env_name, flag_name, flat
 
 CONFIG_VARIABLE = "DISPATCHER_CONFIG"
 DEFAULT = "default"
@@ -65,6 +65,22 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> InForce:
     ):
         _lay_over(values, origins, source, origin)
     return InForce(_validated(values, origins), origins, path)
+
+
+def misspelt() -> list[str]:
+    """Return a sentence for each environment variable that looks like a setting's and is none.
+
+    Only near misses are told: platforms put variables of their own under our prefix.
+    """
+    known = {env_name(name): name for name in Settings.model_fields} | {CONFIG_VARIABLE: "config"}
+    found = []
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENV_PREFIX) or variable in known or "__" in variable:
+            continue
+        near = get_close_matches(variable, known, n=1, cutoff=0.88)
+        if near:
+            found.append(f"environment variable {variable} is not used; did you mean {near[0]}?")
+    return found
 
 
 def _flag_origin(name: str) -> str:

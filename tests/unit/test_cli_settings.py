@@ -46,6 +46,17 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "hunter2" not in result.output
 
 
+def test_a_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHER_SHARD", "8")
+    monkeypatch.setenv("DISPATCHER_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("DISPATCHER_TEST_BOOTSTRAP", "localhost:9092")
+    result = run("settings")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "Warning: environment variable DISPATCHER_SHARD is not used; did you mean DISPATCHER_SHARDS?\n"
+    )
+
+
 def test_kafka_that_does_not_answer_exits_with_4() -> None:
     result = run("topics", "check", "--bootstrap-servers", "localhost:1", "--wait-seconds", "1")
     assert result.exit_code == 4

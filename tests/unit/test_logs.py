@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dispatcher import logs
 
@@ -81,6 +83,14 @@ def test_nothing_breaks_the_line_or_reaches_the_terminal(form: str, values: dict
     assert line.endswith("\n")
     assert line[:-1].isprintable()
     assert "a" in line
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@given(text=st.text())
+def test_no_text_at_all_breaks_the_line(form: str, text: str) -> None:
+    line = logged(form, event=text, job=text, inner={text: [text]})
+    assert line[-1] == "\n"
+    assert line[:-1].isprintable()
 
 
 def test_what_json_says_is_what_was_meant() -> None:
