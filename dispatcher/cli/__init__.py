@@ -14,21 +14,13 @@ from dispatcher.cli.topics import topics
 from dispatcher.cli.upcoming import next_fires
 from dispatcher.cli.validate import validate
 
-for _command in (
-    run,
-    demo,
-    missed,
-    adopt,
-    accept_clock,
-    validate,
-    next_fires,
-    diff,
-    schema,
-    topics,
-    tail,
-    show_settings,
-    completion,
-):
+_COMMANDS = (
+    *(run, demo, tail),
+    *(validate, next_fires, diff, schema),
+    *(missed, adopt, accept_clock),
+    *(topics, show_settings, completion),
+)
+for _command in _COMMANDS:
     root.add_command(_command)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +35,8 @@ _SHARDS = 4
 _CAP = 64 * 1024 * 1024
 _GLANCE_SECONDS = 0.25
 _ROWS = 30
+_NO_LIMIT = 1 << 50
+"""The embedded broker stamps a time of its own on records, which says nothing of this machine's."""
 _NOTICE = (
     "Embedded broker: nothing of this outlives the process, and nothing here proves the promise. "
     "`dispatcher run` needs a real Kafka."
@@ -120,31 +122,23 @@ class Board:
     def table(self, now: Instant) -> Group:
         """Return the table as it stands at `now`."""
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in (
-            "job",
-            "lane",
-            "next fire, UTC",
-            "planned",
-            "committed",
-            "last committed, UTC",
-            "late",
-        ):
-            table.add_column(
-                heading, justify="right" if heading in ("planned", "committed", "late") else "left"
-            )
+        for heading in ("job", "lane", "next fire, UTC", "last committed, UTC"):
+            table.add_column(heading)
+        for heading in ("planned", "committed", "late"):
+            table.add_column(heading, justify="right")
         for row in sorted(self._rows.values(), key=lambda one: (-one.committed, one.job.name))[:_ROWS]:
             due = row.job.trigger.next_after(now - row.job.delay_ms)
             table.add_row(
                 Text(printable(row.job.name)),
                 str(row.job.route.lane),
                 "never" if due is None else to_text(due + row.job.delay_ms),
+                row.last or "-",
                 str(self._planned(row, now)),
                 str(row.committed),
-                row.last or "-",
                 f"{row.late} ms" if row.last else "-",
             )
         hidden = len(self._rows) - _ROWS
-        lines = [Text(_NOTICE, style="yellow"), table]
+        lines: list[RenderableType] = [Text(_NOTICE, style="yellow"), table]
         return Group(*lines, Text(f"and {hidden} more jobs")) if hidden > 0 else Group(*lines)
 
     def summary(self, now: Instant) -> str:
@@ -173,7 +167,9 @@ def _running(broker: EmbeddedBroker, schedule: Path, clock: Clock) -> Iterator[t
         lambda: (identity.cluster, dict(identity.topics)),
         lambda hooks, _failed: SoleMembership(_SHARDS, hooks),
     )
-    daemon = Daemon(cluster, Plant(schedule, _SHARDS, "demo", poll_seconds=1.0), clock)
+    daemon = Daemon(
+        cluster, Plant(schedule, _SHARDS, "demo", poll_seconds=1.0, clock_limit_ms=_NO_LIMIT), clock
+    )
     thread = threading.Thread(target=daemon.run, name="daemon", daemon=True)
     thread.start()
     try:
@@ -192,7 +188,6 @@ def _screen(board: Board, clock: Clock) -> Iterator[Callable[[list[Seen]], None]
         with Live(board.table(clock.read().now), console=console, refresh_per_second=4) as live:
             yield lambda _fires: live.update(board.table(clock.read().now))
         return
-    click.echo(_NOTICE)
 
     def lines(fires: list[Seen]) -> None:
         for seen in fires:
@@ -204,4 +199,4 @@ def _screen(board: Board, clock: Clock) -> Iterator[Callable[[list[Seen]], None]
         sys.stdout.flush()
 
     yield lines
-    Console(width=120).print(board.table(clock.read().now))
+    Console(width=140).print(board.table(clock.read().now))

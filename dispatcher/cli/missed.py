@@ -33,9 +33,7 @@ _SETTINGS = (
 )
 
 
-@click.command(
-    epilog=example("dispatcher missed --bootstrap-servers localhost:9092 --schedule schedule.json")
-)
+@click.command(epilog=example("dispatcher missed --bootstrap-servers kafka:9092"))
 @click.option("--at", "now", type=moment, metavar="INSTANT", help="As if it started then; default: now.")
 @click.option("--in-force", "ignore_file", is_flag=True, help="Do not look at the schedule file.")
 @settings_options(*_SETTINGS)
@@ -68,6 +66,10 @@ def missed(in_force: InForce, now: Instant | None, *, ignore_file: bool, as_json
             for one in rows
         ],
     )
+
+
+def _facts(row: Outlook) -> dict[str, object]:
+    return {**asdict(row), "after": to_text(row.after), "until": to_text(row.until)}
 
 
 def _of_shard(settings: Settings, shard: int, now: Instant, schedule: Schedule | None) -> list[Outlook]:
