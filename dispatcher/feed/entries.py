@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from dispatcher.errors import Problem
 from dispatcher.feed.checks import SAME, EntryCheck, Fault, default_faults, unknown_field
 from dispatcher.feed.definition import encode
-from dispatcher.feed.prose import shown
+from dispatcher.feed.prose import named, shown
 from dispatcher.feed.strict_json import Text
-from dispatcher.feed.syntax import Broken, Path, Scan, skip, unexpected
+from dispatcher.feed.syntax import Broken, Path, Scan, skip
 
 MOST_PROBLEMS = 1000
 """How many problems are told one by one; a last line counts the rest."""
@@ -67,16 +67,18 @@ class Entries:
         for offset, job, what in sorted(self._faults, key=lambda fault: fault[0]):
             if (offset, what) not in seen:
                 seen.add((offset, what))
-                found.append(Problem(*places.of(offset), job, what))
+                found.append(Problem(*places.of(offset), None if job is None else named(job), what))
         if self._uncounted:
             line, column = found[-1].line, found[-1].column
             found.append(Problem(line, column, None, f"and {self._uncounted} more problems"))
         return tuple(found)
 
-    def _survey(self) -> None:
-        """Walk the file's own members and find where its list of jobs begins. Raises Broken."""
-        text = Text(self._text, self._note)
-        text.at = skip(self._text, 0)
+    def _survey(self, *, thorough: bool = False) -> None:
+        """Walk the file's own members and find where its list of jobs begins. Raises Broken.
+
+        Stops there when the jobs seem to be the last member, unless it is to be thorough.
+        """
+        text = Text(self._text, self._note, skip(self._text, 0))
         if text.at == len(self._text):
             raise Broken(0, 'the file is empty; the least there can be is {"jobs": []}')
         if self._text.startswith("[", text.at):
@@ -85,7 +87,7 @@ class Entries:
         for name, offset in text.members():
             if name == "jobs" and not found and self._text.startswith("[", text.at):
                 self._start = text.at
-                if self._jobs_are_last():
+                if not thorough and self._jobs_are_last():
                     return
                 self._pass_by(text)
             else:
@@ -96,13 +98,12 @@ class Entries:
             self._note(skip(self._text, 0), "`jobs` is missing; a schedule without jobs has an empty list")
 
     def _jobs_are_last(self) -> bool:
-        """Tell whether the file ends with its jobs, so that one walk over them is enough."""
+        """Tell whether the file seems to end with its jobs, so that one walk over them is enough."""
         return _NOTHING_AFTER_JOBS.search(self._text, max(0, len(self._text) - 200)) is not None
 
     def _pass_by(self, text: Text) -> None:
         """Go past the jobs, because something follows them that may concern them; their faults come later."""
-        skipped = Text(self._text, lambda _offset, _what: None)
-        skipped.at = text.at
+        skipped = Text(self._text, lambda _offset, _what: None, text.at, depth=1)
         for _ in skipped.elements():
             skipped.value()
         text.at = skipped.at
@@ -123,8 +124,7 @@ class Entries:
             self._note(offset, unknown_field(name))
 
     def _jobs(self, start: int) -> Iterator[Valid]:
-        text = Text(self._text, self._note)
-        text.at = start
+        text = Text(self._text, self._note, start, depth=1)
         defaults, faults_of = self._defaults, self._check.faults
         for offset in text.elements():
             before = len(self._faults) + self._uncounted
@@ -146,16 +146,16 @@ class Entries:
             fresh = name is None or self._is_first(name, offset)
             if not faults and fresh and name is not None:
                 yield Valid(name, merged, encode(merged), known=False)
-        text.at = skip(self._text, text.at)
-        self._tail(text)
+        self._tail(skip(self._text, text.at))
 
-    def _tail(self, text: Text) -> None:
-        """Check what follows the jobs when the survey stopped at them."""
-        if self._jobs_are_last():
-            if not self._text.startswith("}", text.at):
-                raise Broken(text.at, unexpected(self._text, text.at, "`}`"))
-            text.at += 1
-            text.end()
+    def _tail(self, at: int) -> None:
+        """Check what follows the jobs where the survey stopped at them. Raises Broken."""
+        if not self._jobs_are_last():
+            return
+        if not self._text.startswith("}", at):
+            self._survey(thorough=True)
+            return
+        Text(self._text, self._note, at + 1).end()
 
     def _same(self, offset: int, merged: Any) -> Valid | None:
         """Return the entry if exactly this definition is in force, and so was validated before."""

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 JOB_NAME = r"^[A-Za-z0-9._\-]+( +[A-Za-z0-9._\-]+)*$"
 HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~\-]{1,200}$"
-TOPIC = r"^[A-Za-z0-9._\-]+$"
+TOPIC = r"^([A-Za-z0-9_\-]|\.[A-Za-z0-9_\-]|\.\.[A-Za-z0-9._\-])[A-Za-z0-9._\-]*$"
 RULE = "errorMessage"
 """Where a field's rule lies in its schema; editors show it too."""
 LONGEST_SECONDS = 315_360_000

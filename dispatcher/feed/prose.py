@@ -10,9 +10,16 @@ from typing import Any
 _LONGEST = 80
 
 
-def quoted(text: str) -> str:
-    """Return a name in back-ticks, with control characters escaped and what is too long cut."""
-    return f"`{_shortened(escaped(text))}`"
+def quoted(text: str, mark: str = "`") -> str:
+    """Return a text in quotation marks, with control characters escaped and what is too long cut."""
+    if len(text) <= _LONGEST:
+        return f"{mark}{escaped(text)}{mark}"
+    return f"{mark}{escaped(text[:_LONGEST])}…{mark} ({len(text)} characters)"
+
+
+def named(job: str) -> str:
+    """Return a job's name as it stands in a message, where even a bad one must not do harm."""
+    return escaped(job if len(job) <= 200 else f"{job[:_LONGEST]}…")
 
 
 def shown(value: Any) -> str:
@@ -22,8 +29,9 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)} elements" if value else "an empty list"
     if isinstance(value, str):
-        return f'"{_shortened(escaped(value))}"'
-    return _shortened(json.dumps(value))
+        return quoted(value, '"')
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} digits)"
 
 
 def escaped(text: str) -> str:
@@ -38,9 +46,3 @@ def guess(word: str, known: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(word[:200].casefold(), folded, n=1, cutoff=0.65)
     return f", did you mean `{folded[close[0]]}`?" if close else ""
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[:_LONGEST]}… ({len(text)} characters)"

@@ -34,11 +34,15 @@ _SEPARATOR = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?=[{\"])")
 
 
 class Text:
-    """A document being walked. `at` is the offset of what comes next; faults are told to `report`."""
+    """A document being walked. Faults are told to `report`.
 
-    def __init__(self, text: str, report: Report) -> None:
+    `at` is the offset of what comes next, `depth` the number of levels around it.
+    """
+
+    def __init__(self, text: str, report: Report, at: int = 0, depth: int = 0) -> None:
         self.text = text
-        self.at = 0
+        self.at = at
+        self.depth = depth
         self._report = report
         self._escapes = "\\u" in text
         self._lists = text.count("[") > 1
@@ -51,7 +55,7 @@ class Text:
         self._enter("{", "an object in `{` and `}`")
         text = self.text
         if text.startswith("}", self.at):
-            self.at += 1
+            self._leave(self.at + 1)
             return
         seen = set()
         more = True
@@ -66,13 +70,14 @@ class Text:
             self.at = skip(text, after_colon(text, end, key))
             yield key, start
             self.at, more = after_member(text, self.at, "}")
+        self._leave(self.at)
 
     def elements(self) -> Iterator[int]:
         """Yield the offset of each element of the list at hand; the caller takes the value. Raises Broken."""
         self._enter("[", "a list in `[` and `]`")
         text = self.text
         if text.startswith("]", self.at):
-            self.at += 1
+            self._leave(self.at + 1)
             return
         more = True
         while more:
@@ -82,6 +87,7 @@ class Text:
                 self.at = separator.end()
             else:
                 self.at, more = after_member(text, self.at, "]")
+        self._leave(self.at)
 
     def value(self) -> Any:
         """Return the value at hand and go past it; what is refused in it is reported. Raises Broken."""
@@ -90,9 +96,12 @@ class Text:
             value, end = _scan(text, start)
         except (ValueError, RecursionError, StopIteration):
             return self._examined(start)
-        deep = text.count("{", start, end) + (self._lists and text.count("[", start, end)) > MAX_DEPTH
+        deep = (
+            text.count("{", start, end) + (self._lists and text.count("[", start, end))
+            > MAX_DEPTH - self.depth
+        )
         doubtful = deep or (self._escapes and _DOUBTFUL.search(text, start, end))
-        if doubtful and not _clean(value, 0):
+        if doubtful and not _clean(value, self.depth):
             return self._examined(start)
         self.at = end
         return value
@@ -108,9 +117,14 @@ class Text:
         if not self.text.startswith(opening, self.at):
             raise Broken(self.at, unexpected(self.text, self.at, wanted))
         self.at = skip(self.text, self.at + 1)
+        self.depth += 1
+
+    def _leave(self, end: int) -> None:
+        self.at = end
+        self.depth -= 1
 
     def _examined(self, start: int) -> Any:
-        scan = Scan(self.text, start)
+        scan = Scan(self.text, start, self.depth)
         for offset, what in scan.faults:
             self._report(offset, what)
         self.at = scan.end

@@ -46,14 +46,15 @@ class Scan:
     """One value, its faults and the places of what lies inside.
 
     `value` is what the text means with every fault read as something harmless; `spans` gives for a path
-    the offsets of its key (or of the value, in lists) and of its value, to a depth of four.
+    the offsets of its key (or of the value, in lists) and of its value, to a depth of four. `depth` is how
+    many levels of the document are around it.
     """
 
-    def __init__(self, text: str, start: int) -> None:
+    def __init__(self, text: str, start: int, depth: int = 0) -> None:
         self.faults: list[tuple[int, str]] = []
         self.spans: dict[Path, tuple[int, int]] = {(): (start, start)}
         self._text = text
-        self.value, self.end = self._value(start, (), 0)
+        self.value, self.end = self._value(start, (), depth)
 
     def _value(self, at: int, path: Path, depth: int) -> tuple[Any, int]:
         char = self._text[at : at + 1]
@@ -79,9 +80,9 @@ class Scan:
             at = skip(self._text, after_colon(self._text, at, key))
             inner = (*path, key)
             twice = key in found
-            if not twice and depth <= 4:
+            if not twice and len(inner) <= 4:
                 self.spans[inner] = (key_at, at)
-            value, at = self._value(at, inner if not twice else (*path, ""), depth)
+            value, at = self._value(at, inner if not twice else (*path, -1), depth)
             if twice:
                 self.faults.append((key_at, f"the key {quoted(key)} appears twice in one object; keep one"))
             else:
@@ -105,7 +106,7 @@ class Scan:
             return found, at + 1
         while True:
             inner = (*path, len(found))
-            if depth <= 4:
+            if len(inner) <= 4:
                 self.spans[inner] = (at, at)
             value, at = self._value(at, inner, depth)
             found.append(value)
