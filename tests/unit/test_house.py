@@ -24,6 +24,7 @@ RANKS = (
     {"settings", "logs"},
     {"daemon"},
     {"cli"},
+    {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 LONGEST_MODULE = 350
