@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from settings_world import no_settings_of_the_host  # noqa: F401 - a fixture that works by being here
 
 from dispatcher import errors
 from dispatcher.cli import main as entry

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from freezegun import freeze_time
+from settings_world import no_settings_of_the_host  # noqa: F401 - a fixture that works by being here
 
 from dispatcher.cli.root import root
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from settings_world import no_settings_of_the_host  # noqa: F401 - a fixture that works by being here
 
 from dispatcher.cli.root import root
 from dispatcher.cli.topics import mend_command

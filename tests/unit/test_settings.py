@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from settings_world import no_settings_of_the_host  # noqa: F401 - a fixture that works by being here
 
 from dispatcher.errors import InvalidSettings
 from dispatcher.settings import InForce, Settings, flag_name, load

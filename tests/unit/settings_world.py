@@ -1,3 +1,5 @@
+"""A world without settings of the host."""
+
 from __future__ import annotations
 
 import os
@@ -7,6 +9,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unit tests see none of the settings that happen to be in the environment."""
+    """Hide the settings that happen to be in the environment from the tests of a module that imports this."""
     for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:
         monkeypatch.delenv(name)
