@@ -44,7 +44,7 @@ format: $(READY) ## Let ruff lay out the code and mend what it can
 	$(BIN)/ruff format .
 
 schema: $(READY) ## Write schedule/schedule.schema.json from the models
-	$(BIN)/dispatcher schema > schedule/schedule.schema.json
+	made=$$($(BIN)/dispatcher schema) && echo "$$made" > schedule/schedule.schema.json
 
 lock: ## Pin every dependency with its hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet pip-tools
