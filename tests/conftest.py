@@ -22,14 +22,22 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
         _without_kafka(request.config, str(lack))
 
 
-@pytest.fixture
-def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A Kafka of the test's own, which it may kill, pause and restart."""
+@pytest.fixture(scope="session")
+def spare_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A second Kafka for the tests that mistreat theirs."""
     try:
         with own_kafka() as cluster:
             yield cluster
     except NoKafka as lack:
         _without_kafka(request.config, str(lack))
+
+
+@pytest.fixture
+def own_cluster(spare_cluster: Cluster) -> Iterator[Cluster]:
+    """A Kafka that is this test's alone while it runs; it may kill, pause and restart it."""
+    spare_cluster.heal()
+    yield spare_cluster
+    spare_cluster.heal()
 
 
 @pytest.fixture

@@ -30,12 +30,12 @@ class Connection:
     """How to reach Kafka: brokers, the name of this client, and properties passed through to the library.
 
     `fetch_wait_ms` is how long a broker may hold a fetch that finds nothing; the embedded broker does not
-    end the wait when data comes, so there it must be short.
+    end the wait when data comes, so there it must be short. Properties may be secret: no `repr` shows them.
     """
 
     bootstrap: str
     client_id: str = "dispatcher"
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
     fetch_wait_ms: int = 100
 
     def named(self, part: str) -> Connection:

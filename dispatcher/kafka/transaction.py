@@ -32,13 +32,13 @@ ISOLATE_SECONDS = 0.5 * TRANSACTION_TIMEOUT_MS / 1000
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long each step may take, in seconds. `slice` is the longest single call of a repeated step."""
+    """How long each step may take, in seconds; a stop waits for it. `slice` is the longest single call."""
 
-    fence: float = 30.0
+    fence: float = 8.0
     send: float = TRANSACTION_TIMEOUT_MS / 1000 + 1.0
-    commit: float = 20.0
-    ends: float = 15.0
-    stall: float = 15.0
+    commit: float = 8.0
+    ends: float = 8.0
+    stall: float = 8.0
     slice: float = 3.0
 
 

@@ -92,6 +92,11 @@ class Node:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._directory,
             )  # fmt: skip
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
         assert self._process is not None, "the node was never started"
@@ -166,6 +171,15 @@ class Cluster:
         """Let frozen nodes go on (SIGCONT)."""
         for node in self.nodes:
             node.send(signal.SIGCONT)
+
+    def heal(self) -> None:
+        """Start every node that is down and let frozen ones go on; return when the cluster answers."""
+        for node in self.nodes:
+            if node.running:
+                node.send(signal.SIGCONT)
+            else:
+                node.start()
+        self._wait()
 
     def _wait(self) -> None:
         admin = AdminClient({

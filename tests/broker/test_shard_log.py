@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,13 +15,13 @@ import pytest
 from confluent_kafka import Producer
 
 from broker.cluster import Cluster
-from broker.tools import committed, create, installed, values
+from broker.tools import committed, create, eventually, installed, values
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.errors import Fenced, KafkaUnreachable, LedgerUnfit, TransactionFailed, Unsendable
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import KafkaShardLog
-from dispatcher.kafka.transaction import Patience
+from dispatcher.kafka.transaction import Fault, Patience
 
 pytestmark = pytest.mark.broker
 SHARD = 2
@@ -181,7 +182,7 @@ CRASHING = """
 import sys
 from dispatcher.core.message import TopicNames
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.transaction import Patience, Transactor
+from dispatcher.kafka.transaction import Fault, Patience, Transactor
 bootstrap, prefix, shard = sys.argv[1], sys.argv[2], int(sys.argv[3])
 one = Transactor(Connection(bootstrap), f"{prefix}-shard-{shard}", Patience())
 assert one.init() is None
@@ -226,29 +227,72 @@ def test_no_broker_is_told_within_the_time_given(topics: TopicNames) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_commit_slower_than_the_threshold_is_suspect_and_costs_the_producer(own_cluster: Cluster) -> None:
-    topics = installed(own_cluster.bootstrap, "slow")
-    log = KafkaShardLog(Connection(own_cluster.bootstrap), topics, SHARD)
-    log.fence()
-    log.commit([cursor(topics, b"warm")])
+@pytest.fixture
+def frail(own_cluster: Cluster, prefix: str) -> TopicNames:
+    return installed(own_cluster.bootstrap, prefix)
+
+
+def freeze_at_commit(cluster: Cluster, log: KafkaShardLog, seconds: float) -> None:
+    """Freeze the broker when everything of the next transaction is sent, right before its end is."""
     transactor = log._transactor
     assert transactor is not None
     seal = transactor.seal
 
-    def frozen() -> object:
-        own_cluster.pause()
-        threading.Timer(0.6, own_cluster.resume).start()
+    def frozen() -> tuple[Fault | None, float, int]:
+        cluster.pause()
+        threading.Timer(seconds, cluster.resume).start()
         return seal()
 
-    transactor.seal = frozen  # type: ignore[method-assign, assignment]
-    committed_late = log.commit([cursor(topics, b"late")])
-    assert committed_late.suspect is not None
-    with pytest.raises(TransactionFailed, match="fence before"):
-        log.commit([cursor(topics, b"never")])
+    transactor.seal = frozen  # type: ignore[method-assign]  # the point in time is the test
+
+
+@pytest.mark.parametrize(("slice_seconds", "calls"), [(3.0, "1 call"), (0.25, "[2-9] call")])
+def test_a_commit_slower_than_the_threshold_is_suspect_and_costs_the_producer(
+    own_cluster: Cluster, frail: TopicNames, slice_seconds: float, calls: str
+) -> None:
+    log = KafkaShardLog(Connection(own_cluster.bootstrap), frail, SHARD, Patience(slice=slice_seconds))
     log.fence()
-    ends = log.ends()
-    assert [each.value for each in log.read(0, ends.high)] == [b"warm", b"late"]
+    log.commit([cursor(frail, b"warm")])
+    freeze_at_commit(own_cluster, log, 0.7)
+    late = log.commit([cursor(frail, b"late")])
+    assert late.suspect is not None
+    assert re.search(calls, late.suspect)
+    with pytest.raises(TransactionFailed, match="fence before"):
+        log.commit([cursor(frail, b"never")])
+    log.fence()
+    assert [each.value for each in log.read(0, log.ends().high)] == [b"warm", b"late"]
+    log.close()
+
+
+def test_a_commit_without_an_answer_fails_in_time_and_the_ledger_knows_the_outcome(
+    own_cluster: Cluster, frail: TopicNames
+) -> None:
+    patience = Patience(commit=0.6, slice=0.3)
+    log = KafkaShardLog(Connection(own_cluster.bootstrap), frail, SHARD, patience)
+    log.fence()
+    freeze_at_commit(own_cluster, log, 4.0)
+    started = time.monotonic()
+    with pytest.raises(TransactionFailed, match="only the ledger knows"):
+        log.commit([(frail.events, b"e", b"k", SHARD, None), cursor(frail)])
+    assert time.monotonic() - started < 3, "no abort was tried after the time-out"
+    own_cluster.resume()
+    log = KafkaShardLog(Connection(own_cluster.bootstrap), frail, SHARD)
+    log.fence()
+    ledger = [each.value for each in log.read(0, log.ends().high)]
+    assert ledger in ([], [b"1"])
+    assert len(committed(own_cluster.bootstrap, frail.events, SHARD)) == len(ledger), "both or neither"
+    log.close()
+
+
+def test_a_shard_goes_on_after_its_broker_was_killed(own_cluster: Cluster, frail: TopicNames) -> None:
+    log = KafkaShardLog(Connection(own_cluster.bootstrap), frail, SHARD)
+    log.fence()
+    log.commit([cursor(frail, b"before")])
+    # Its marker must be there: Kafka 4.3 forgets markers while it starts (KAFKA-20734), whoever uses it.
+    eventually(lambda: log.ends().high == 2)
     own_cluster.restart()
     log.fence()
-    assert log.commit([cursor(topics, b"after a restart")]).suspect is None
+    assert [each.value for each in log.read(0, log.ends().high)] == [b"before"]
+    log.commit([cursor(frail, b"after")])
+    assert [each.value for each in log.read(0, log.ends().high)] == [b"before", b"after"]
     log.close()

@@ -130,8 +130,10 @@ def test_a_copy_below_the_start_of_the_log_is_read_again(kafka: str, prefix: str
     log.close()
 
 
-def test_a_copy_out_of_touch_for_half_the_life_of_a_tombstone_is_read_again(own_cluster: Cluster) -> None:
-    topics = installed(own_cluster.bootstrap, "stale", 2)
+def test_a_copy_out_of_touch_for_half_the_life_of_a_tombstone_is_read_again(
+    own_cluster: Cluster, prefix: str
+) -> None:
+    topics = installed(own_cluster.bootstrap, prefix, 2)
     log = KafkaShardLog(Connection(own_cluster.bootstrap), topics, SHARD)
     log.fence()
     end = log.commit([put(topics, b"a", b"1")]).offset + 2

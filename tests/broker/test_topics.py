@@ -118,15 +118,15 @@ def test_the_directory_knows_partitions_and_limits_and_absent_topics(kafka: str,
     assert eventually(asked_again) == TopicFacts(5, 12345)
 
 
-def test_silence_never_passes_for_an_absent_topic(own_cluster: Cluster) -> None:
-    create(own_cluster.bootstrap, "known", 3)
+def test_silence_never_passes_for_an_absent_topic(own_cluster: Cluster, prefix: str) -> None:
+    create(own_cluster.bootstrap, prefix, 3)
     directory = KafkaTopicDirectory(Connection(own_cluster.bootstrap))
-    known = directory.facts("known")
+    known = directory.facts(prefix)
     assert known is not None
     own_cluster.pause()
     directory.forget()
     started = time.monotonic()
-    assert directory.facts("known") == known, "what was known stands"
+    assert directory.facts(prefix) == known, "what was known stands"
     with pytest.raises(KafkaUnreachable, match="topic other"):
         directory.facts("other")
     assert time.monotonic() - started < 4
