@@ -63,9 +63,10 @@ class Cron:
     `canonical` is a text that is equal for expressions of the same meaning, zone and rule included.
     """
 
-    __slots__ = ("_once", "_runs", "_walls", "canonical", "zone")
+    __slots__ = ("_blocks", "_once", "_runs", "_walls", "canonical", "zone")
 
     def __init__(self, pattern: Pattern, zone: Zone, dst: DstRule) -> None:
+        self._blocks = pattern.blocks
         self._walls = tuple(map(walls_of, pattern.texts))
         self._runs = dst.gap == "run" and not pattern.elapsed
         self._once = dst.overlap == "once" and not pattern.elapsed
@@ -96,6 +97,27 @@ class Cron:
         last, change = self.zone.around(after)
         found = self._next(after, last, change)
         return None if found is None or found * 1000 > LAST else found * 1000
+
+    def count(self, after_ms: Instant, until_ms: Instant) -> int:
+        """Return how many fires lie after the first and not after the second instant, block by block."""
+        at, until = after_ms // 1000, until_ms // 1000
+        total = 0
+        while True:
+            found = self._next(at, *self.zone.around(at))
+            if found is None or found > until:
+                return total
+            number, at = self._block_at(found, until)
+            total += number
+
+    def _block_at(self, fire: int, until: int) -> tuple[int, int]:
+        """Return the fires of the longest block that this one begins, and the last instant it covers."""
+        last, change = self.zone.around(fire)
+        if fire > last.at:  # a fire at a jump may stand for walls that are not its own
+            for block in self._blocks:
+                end = fire - block.first + block.span - 1
+                if (fire + last.after) % block.span == block.first and end <= until and end < change.at:
+                    return block.count, end
+        return 1, fire
 
     def explain(self, instant: Instant) -> str | None:
         """Return what a change of clocks had to do with the fire at an instant; None when nothing."""

@@ -32,6 +32,15 @@ _MONTH_NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A day, hour or minute of `span` seconds: if any wall in it matches, `count` do, the first at `first`."""
+
+    span: int
+    count: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """What an expression means on a wall clock.
 
@@ -42,6 +51,7 @@ class Pattern:
 
     texts: tuple[str, ...]
     elapsed: bool
+    blocks: tuple[Block, ...]
 
 
 def read_pattern(expression: str, hash_id: str | None = None) -> Pattern:
@@ -62,7 +72,16 @@ def read_pattern(expression: str, hash_id: str | None = None) -> Pattern:
     if ("*", "*") in ways:
         ways = [("*", "*")]
     texts = tuple(f"{clock} {day} {month} {weekday}" for day, weekday in ways)
-    return Pattern(texts, any(text.startswith("*") for _, text in fields[: len(times)]))
+    elapsed = any(text.startswith("*") for _, text in fields[: len(times)])
+    return Pattern(texts, elapsed, _blocks([values.plain for values in times]))
+
+
+def _blocks(clock: list[frozenset[int]]) -> tuple[Block, ...]:
+    seconds, minutes, hours = clock if len(clock) == 3 else [frozenset({0}), *clock]
+    minute = Block(60, len(seconds), min(seconds))
+    hour = Block(3600, len(minutes) * minute.count, 60 * min(minutes) + minute.first)
+    day = Block(86_400, len(hours) * hour.count, 3600 * min(hours) + hour.first)
+    return day, hour, minute
 
 
 def _split(expression: str) -> list[tuple[Field, str]]:

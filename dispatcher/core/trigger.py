@@ -30,6 +30,10 @@ class Every:
         """Return the first fire later than an instant."""
         return after_ms + self.period_ms - (after_ms - self.anchor_ms) % self.period_ms
 
+    def count(self, after_ms: Instant, until_ms: Instant) -> int:
+        """Return how many fires lie after the first and not after the second instant."""
+        return (until_ms - self.anchor_ms) // self.period_ms - (after_ms - self.anchor_ms) // self.period_ms
+
 
 @dataclass(frozen=True, slots=True)
 class At:
@@ -45,6 +49,10 @@ class At:
     def next_ms(self, after_ms: Instant) -> Instant | None:
         """Return the one instant if it is later."""
         return self.instant_ms if after_ms < self.instant_ms else None
+
+    def count(self, after_ms: Instant, until_ms: Instant) -> int:
+        """Return 1 when the instant lies after the first and not after the second instant, else 0."""
+        return int(after_ms < self.instant_ms <= until_ms)
 
 
 Timing = Cron | Every | At
@@ -79,12 +87,11 @@ class Trigger:
 
     def count_between(self, after_ms: Instant, until_ms: Instant) -> int:
         """Return how many planned instants lie after the first and not after the second instant."""
-        count = 0
-        instant = self._next(after_ms)
-        while instant is not None and instant <= until_ms:
-            count += 1
-            instant = self._next(instant)
-        return count
+        if self.start_ms is not None:
+            after_ms = max(after_ms, self.start_ms - 1)
+        if self.end_ms is not None:
+            until_ms = min(until_ms, self.end_ms - 1)
+        return self.timing.count(after_ms, until_ms) if self.enabled and after_ms < until_ms else 0
 
     def latest_in(self, after_ms: Instant, until_ms: Instant) -> Instant | None:
         """Return the last planned instant after the first and not after the second instant, or None."""
