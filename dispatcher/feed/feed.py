@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from dispatcher.clock import Clock
+from dispatcher.core.schedule import ShardBase
 from dispatcher.errors import DispatcherError, ScheduleUnreadable
 from dispatcher.feed import file
 from dispatcher.feed.compare import DEFAULT_LIMIT_SECONDS, Compared, Comparer
@@ -60,7 +61,7 @@ class Feed:
         self._handled: str | None = None
         self._delivered: str | None = None
         self._rest_until = 0
-        self._told: tuple[str, str] | None = None
+        self._told: tuple[str, str, bool] | None = None
         self._error: DispatcherError | None = None
 
     @property
@@ -116,9 +117,10 @@ class Feed:
         return self._compare(sight)
 
     def _compare(self, sight: Sight) -> float:
-        behind = [base for base in self._sink.bases() if base.revision != sight.revision]
+        bases = self._sink.bases()
+        behind = [base for base in bases if base.revision != sight.revision]
         if not behind or self._delivered == sight.revision:
-            return self._done(sight)
+            return self._done(sight, bases)
         rest = self._rest_until - self._clock.read().monotonic
         if rest > 0:
             return rest / 1000
@@ -131,9 +133,9 @@ class Feed:
         if compared.refused is not None:
             self._refused = (compared.revision, compared.refused)
             return 0.0
-        return self._bring(sight, compared)
+        return self._bring(sight, compared, bases)
 
-    def _bring(self, sight: Sight, compared: Compared) -> float:
+    def _bring(self, sight: Sight, compared: Compared, bases: Sequence[ShardBase]) -> float:
         _log.info(
             "schedule.read",
             file=self._path,
@@ -145,12 +147,13 @@ class Feed:
         for change in compared.changes:
             self._sink.apply(change)
         self._delivered = sight.revision
-        return self._done(sight)
+        return self._done(sight, bases)
 
-    def _done(self, sight: Sight) -> float:
+    def _done(self, sight: Sight, bases: Sequence[ShardBase]) -> float:
         """Leave the content alone: it is in force, or on its way, or nobody is there to take it yet."""
         self._lookout.settled(sight)
         self._handled, self._told, self._error = sight.key, None, None
+        self._sink.looked(tuple(base.shard for base in bases))
         return self._poll
 
     def _complain(self, sight: Sight, revision: str, error: DispatcherError) -> float:
@@ -174,10 +177,14 @@ class Feed:
         return 0.0
 
     def _tell(self, revision: str, error: DispatcherError) -> None:
+        """Tell the sink once, and once more when there is a shard at last: that may decide the start."""
         self._error = error
-        if self._told == (revision, str(error)):
+        shards = tuple(base.shard for base in self._sink.bases())
+        before, self._told = self._told, (revision, str(error), bool(shards))
+        if before is not None and before[:2] == self._told[:2] and (before[2] or not shards):
+            self._told = before
+            self._sink.looked(shards)
             return
-        self._told = (revision, str(error))
         event = "schedule.refused" if revision else "schedule.unreadable"
         _log.error(event, file=self._path, revision=revision, reason=str(error)[:2000])
         self._sink.refused(revision, error)

@@ -171,15 +171,13 @@ def test_a_spare_that_died_is_replaced(comparer: Comparer, path: Path) -> None:
     assert comparer.compare([ShardBase(0, 0, "", ())], SEEN).refused is None
 
 
-def test_a_child_that_is_killed_at_work_is_unreadable_and_the_next_one_works(
-    comparer: Comparer, path: Path
-) -> None:
+def test_a_child_that_is_killed_at_work_is_no_wedge(comparer: Comparer, path: Path) -> None:
     path.write_bytes(text_of(entries(1)))
     child = child_of(comparer)
     child.send_signal(signal.SIGSTOP)
     killer = threading.Timer(0.2, child.kill)
     killer.start()
-    with pytest.raises(ScheduleUnreadable, match="was ended by signal 9; was there too little memory"):
+    with pytest.raises(ScheduleUnreadable, match="was ended by signal 9"):
         comparer.compare([ShardBase(0, 0, "", ())], SEEN)
     killer.join()
     assert comparer.compare([ShardBase(0, 0, "", ())], SEEN).refused is None
@@ -189,7 +187,7 @@ def test_a_child_that_hangs_is_ended_after_the_limit(path: Path) -> None:
     path.write_bytes(text_of(entries(1)))
     comparer = Comparer(str(path), shards=SHARDS, cap=1_000_000, limit=0.3)
     child_of(comparer).send_signal(signal.SIGSTOP)
-    with pytest.raises(ScheduleUnreadable, match="took longer than 0.3 s"):
+    with pytest.raises(ScheduleUnreadable, match=r"took longer than 0\.3 s"):
         comparer.compare([ShardBase(0, 0, "", ())], SEEN)
     comparer.close()
 
@@ -207,7 +205,8 @@ def test_a_comparer_that_was_killed_starts_no_other_child(comparer: Comparer, pa
 def test_a_child_dies_with_its_parent_even_when_stopped_mid_question(path: Path) -> None:
     code = (
         "import sys, time; from dispatcher.feed.compare import Comparer\n"
-        "c = Comparer(sys.argv[1], shards=1, cap=1); c.prepare(); print(c._spare.pid, flush=True); time.sleep(60)\n"
+        "c = Comparer(sys.argv[1], shards=1, cap=1); c.prepare()\n"
+        "print(c._spare.pid, flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True

@@ -24,6 +24,10 @@ def test_a_regular_file_gives_its_bytes_and_their_sha256(tmp_path: Path) -> None
     assert file.revision_of(str(tmp_path / "s.json")) == content.revision
 
 
+def nothing(path: Path) -> None:
+    """Leave the place empty."""
+
+
 def a_directory(path: Path) -> None:
     path.mkdir()
 
@@ -38,7 +42,7 @@ def a_socket(path: Path) -> None:
 
 
 UNREADABLE = {
-    "missing": (lambda path: None, "does not exist"),
+    "missing": (nothing, "does not exist"),
     "a directory": (a_directory, "is a directory, not a regular file"),
     "a FIFO": (os.mkfifo, "is a FIFO, not a regular file"),
     "a socket": (a_socket, "is a socket or device, not a regular file"),
@@ -58,7 +62,7 @@ UNREADABLE = {
 def test_what_is_not_a_readable_file_is_refused_in_words(kind: str, tmp_path: Path) -> None:
     make, reason = UNREADABLE[kind]
     path = tmp_path / "s.json"
-    make(path)  # type: ignore[no-untyped-call]
+    make(path)
     with pytest.raises(ScheduleUnreadable) as refused:
         file.read(str(path), cap=1000)
     assert str(refused.value).startswith(f"{path}: {reason}")

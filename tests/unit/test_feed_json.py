@@ -27,50 +27,24 @@ values = st.recursive(
     max_leaves=12,
 )
 indents = st.sampled_from([None, 0, 1, 2, "\t"])
-fragments = st.sampled_from(
-    [
-        *'{}[]:,"\\ \n\t0123456789-+.eE',
-        *(
-            "true",
-            "false",
-            "null",
-            "NaN",
-            "Infinity",
-            "-Infinity",
-            "True",
-            '"a"',
-            '"a":',
-            '"b":1',
-            "1e400",
-            "01",
-            "-0",
-        ),
-        *(
-            '"\\u0000"',
-            '"\\ud800"',
-            '"\\ud83d\\ude00"',
-            '"\\u00e4"',
-            "\u00e4",
-            "\ufeff",
-            "//",
-            "/*",
-            "\x00",
-            '"\x01"',
-            "\u00a0",
-        ),
-        *(
-            '{"a":1,"a":2}',
-            '{"\\u0000":1}',
-            "[[]]",
-            "{}",
-            '"\\x"',
-            '"\\u12"',
-            "1.",
-            "1" * 1001,
-            "9" * 400 + ".0",
-        ),
-    ]
-)
+PIECES = [
+    *'{}[]:,"\\ \n\t0123456789-+.eE\u00e4\ufeff\u00a0\x00',
+    *("true", "false", "null", "NaN", "Infinity", "-Infinity", "True", "1e400", "01", "-0", "1.", "//", "/*"),
+    *(
+        '"a"',
+        '"a":',
+        '"b":1',
+        '"\\u0000"',
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+        '"\\u00e4"',
+        '"\x01"',
+        '"\\x"',
+        '"\\u12"',
+    ),
+    *('{"a":1,"a":2}', '{"\\u0000":1}', "[[]]", "{}", "1" * 1001, "9" * 400 + ".0"),
+]
+fragments = st.sampled_from(PIECES)
 
 
 class Refused(Exception):  # noqa: N818 - a verdict, not an error
@@ -78,33 +52,7 @@ class Refused(Exception):  # noqa: N818 - a verdict, not an error
 
 
 def reference(text: str) -> Any:
-    """Decode with the standard library and check every further rule on the result, without regard to speed."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs) or any("\0" in key for key, _ in pairs):
-            raise Refused
-        return dict(pairs)
-
-    def number(kind: type[float]) -> Any:
-        def read(digits: str) -> float:
-            if len(digits) > 1000 or kind(digits) in {float("inf"), float("-inf")}:
-                raise Refused
-            return kind(digits)
-
-        return read
-
-    def refuse(_: str) -> None:
-        raise Refused
-
-    def walk(value: Any, depth: int) -> None:
-        if isinstance(value, str):
-            value.encode()
-        elif isinstance(value, list | dict):
-            if depth == MAX_DEPTH:
-                raise Refused
-            for inner in value if isinstance(value, list) else [*value, *value.values()]:
-                walk(inner, depth + 1)
-
+    """Decode with the standard library and check every further rule slowly."""
     value = json.loads(
         text,
         object_pairs_hook=unique,
@@ -114,6 +62,35 @@ def reference(text: str) -> Any:
     )
     walk(value, 0)
     return value
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs) or any("\0" in key for key, _ in pairs):
+        raise Refused
+    return dict(pairs)
+
+
+def number(kind: type[float]) -> Any:
+    def read(digits: str) -> float:
+        if len(digits) > 1000 or kind(digits) in {float("inf"), float("-inf")}:
+            raise Refused
+        return kind(digits)
+
+    return read
+
+
+def refuse(_: str) -> None:
+    raise Refused
+
+
+def walk(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, list | dict):
+        if depth == MAX_DEPTH:
+            raise Refused
+        for inner in value if isinstance(value, list) else [*value, *value.values()]:
+            walk(inner, depth + 1)
 
 
 def agree(text: str) -> None:
@@ -130,9 +107,7 @@ def agree(text: str) -> None:
 
 
 @given(values, indents, st.booleans())
-def test_every_json_value_is_read_as_the_reference_reads_it(
-    value: Any, indent: Any, ascii_only: bool
-) -> None:  # noqa: FBT001
+def test_every_json_value_is_read_as_the_reference_reads_it(value: Any, indent: Any, ascii_only: Any) -> None:
     agree(json.dumps(value, indent=indent, ensure_ascii=ascii_only))
 
 
@@ -170,8 +145,8 @@ def at_path(value: Any, path: tuple[str | int, ...]) -> Any:
 
 @given(values, indents, st.booleans())
 def test_the_slow_walk_finds_the_place_of_every_key_and_value(
-    value: Any, indent: Any, ascii_only: bool
-) -> None:  # noqa: FBT001
+    value: Any, indent: Any, ascii_only: Any
+) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     scan = Scan(text, 0)
     assert repr(scan.value) == repr(value)

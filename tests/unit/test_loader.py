@@ -158,11 +158,7 @@ REFUSED: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("marked", "what"), REFUSED, ids=[what for _, what in REFUSED])
 def test_refused_at_its_place(marked: str, what: str) -> None:
     marked = marked if "§" in marked else f"§{marked}"
-    text = (
-        '{\n "jobs": [\n  {"jobName": "ä", "cronTime": "* * * * *", "job": "x",\n   '.replace("ä", "a")
-        + marked
-        + "}]}"
-    )
+    text = '{\n "jobs": [\n  {"jobName": "a", "cronTime": "* * * * *", "job": "x",\n   ' + marked + "}]}"
     line = text[: text.index("§")].count("\n") + 1
     column = text.index("§") - text.rindex("\n", 0, text.index("§"))
     (problem,) = problems_of(text.replace("§", "").encode())
@@ -267,7 +263,7 @@ def test_all_problems_are_told_at_once_in_file_order() -> None:
  "defaults": {"priority": 11},
  "jobs": [
   {"jobName": "b", "cronTime": "61 * * * *", "job": "x", "priority": true, "retry": {"attempts": 0}},
-  {"jobName": "b", "cronTime": "* * * * *", "every": "1s", "taskName": "y", "job": "z", "misfireGraceSeconds": NaN,
+  {"jobName": "b", "cronTime": "* * * * *", "every": "1s", "taskName": "y", "job": "z", "jitterSeconds": NaN,
    "headers": {"CE_id": "x", "d": 5}, "timezone": "Europe/Berlim"},
   5,
   {"jobName": "fine", "every": "1s", "job": "x"}
@@ -283,7 +279,7 @@ def test_all_problems_are_told_at_once_in_file_order() -> None:
 def test_problems_before_what_is_not_json_are_told_too() -> None:
     told = problems_of(b'{"jobs": [\n{"jobName": "a"},\n{"jobName": "b" "job": 1}]}')
     assert [line.split(":")[1] for line in told] == ["2", "2", "3"]
-    assert "a comma before it is" in told[-1] or "a comma before it" in told[-1]
+    assert "a comma before it" in told[-1]
 
 
 def test_at_most_a_thousand_problems_are_listed_and_the_rest_is_counted() -> None:
@@ -302,8 +298,10 @@ def test_control_characters_never_reach_a_message() -> None:
 
 
 def test_defaults_fill_what_a_job_lacks_after_what_it_has() -> None:
-    text = b"""{"defaults": {"timezone": "Asia/Tokyo", "retry": {"attempts": 3, "backoff": {"type": "fixed"}}, "payload": 1},
-        "jobs": [{"retry": {"attempts": 5}, "jobName": "a", "cronTime": "0 9 * * *", "taskName": "x", "taskParams": 2},
+    text = b"""{"defaults": {"timezone": "Asia/Tokyo", "retry": {"attempts": 3, "backoff": {"type": "fixed"}},
+                              "payload": 1},
+        "jobs": [{"retry": {"attempts": 5}, "jobName": "a", "cronTime": "0 9 * * *", "taskName": "x",
+                  "taskParams": 2},
                  {"jobName": "b", "timezone": "UTC", "cronTime": "0 9 * * *", "job": "x"}]}"""
     jobs = load(text, "f").schedule.jobs
     assert jobs["a"].definition == (

@@ -12,10 +12,20 @@ from dispatcher.feed.models import Defaults, JobEntry, field_names
 from dispatcher.feed.schema import schema
 
 SHIPPED = Path(__file__).parents[2] / "schedule" / "schedule.schema.json"
-ONE_DOCUMENTED_FIELD_EACH = (
-    "jobName cronTime every at timezone dst priority job taskName payload taskParams enabled topic key headers catchUp "
-    "misfireGraceSeconds startAt endAt jitterSeconds expiresAfterSeconds retry timeoutSeconds overlap description labels"
-).split()
+OWN = {"jobName", "cronTime", "every", "at", "job", "taskName", "topic", "key"}
+SHARED = {
+    *("timezone", "dst", "startAt", "endAt", "jitterSeconds", "enabled"),
+    *(
+        "priority",
+        "headers",
+        "payload",
+        "taskParams",
+        "catchUp",
+        "misfireGraceSeconds",
+        "expiresAfterSeconds",
+    ),
+    *("retry", "timeoutSeconds", "overlap", "description", "labels"),
+}
 
 
 def test_the_shipped_schema_is_current() -> None:
@@ -25,9 +35,8 @@ def test_the_shipped_schema_is_current() -> None:
 
 
 def test_a_job_has_exactly_the_documented_fields() -> None:
-    assert sorted(field_names(JobEntry)) == sorted(ONE_DOCUMENTED_FIELD_EACH)
-    own = {"jobName", "cronTime", "every", "at", "job", "taskName", "topic", "key"}
-    assert set(field_names(Defaults)) == set(ONE_DOCUMENTED_FIELD_EACH) - own
+    assert set(field_names(JobEntry)) == OWN | SHARED
+    assert set(field_names(Defaults)) == SHARED
 
 
 @pytest.mark.parametrize("part", ["JobEntry", "Defaults", "Retry", "Backoff", "Dst"])
