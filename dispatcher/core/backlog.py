@@ -42,18 +42,13 @@ class Slice:
 
 
 def unsettled(record: JobRecord, interval: Interval) -> tuple[Instant, Instant]:
-    """Return the planned instants (after, until] of a record that an interval still has to settle."""
-    delay = record.job.delay_ms
-    until = interval.end - delay - 1
+    """Return the planned instants (after, until] of a version that an interval still has to settle."""
+    until = interval.end - record.job.delay_ms - 1
     after = _after(record, interval.start)
-    if _in_due_order_only(record):
-        if interval.drained is not None:
-            after = max(after, _after(record, interval.drained))
-        return after, until
-    if interval.names_done or record.name <= interval.named:
+    if not _in_due_order_only(record) and (interval.names_done or record.name <= interval.named):
         after = max(after, _stale_until(record, interval))
-        if interval.drained is not None:
-            after = max(after, _after(record, interval.drained))
+    if interval.drained is not None:
+        after = max(after, _after(record, interval.drained))
     return after, until
 
 
@@ -61,8 +56,11 @@ def dropped(record: JobRecord, backlog: tuple[Interval, ...], reason: str) -> li
     """Return the skips that end a record's share of the backlog."""
     skips = []
     for interval in backlog:
-        after, until = unsettled(record, interval)
-        count = record.job.trigger.count_between(after, until) if after < until else 0
+        version = record.missed_under(interval.change, interval.end)
+        if version is None:
+            continue
+        after, until = unsettled(version, interval)
+        count = version.job.trigger.count_between(after, until) if after < until else 0
         if count:
             skips.append(Skip(record.name, reason, count, after, until))
     return skips
@@ -73,7 +71,11 @@ class Settling:
 
     def __init__(self, interval: Interval, records: Mapping[str, JobRecord]) -> None:
         self.interval = interval
-        self._records = records
+        self._records = {
+            name: version
+            for name, record in records.items()
+            if (version := record.missed_under(interval.change, interval.end)) is not None
+        }
         self._names: list[str] | None = None
         self._drain: Plan | None = None
         self._counts: dict[tuple[int, Instant, Instant], int] = {}
@@ -127,7 +129,7 @@ class Settling:
         latest = job.trigger.latest_in(after, until)
         assert latest is not None
         skip = Skip(job.name, "coalesced", count - 1, after, latest - 1) if count > 1 else None
-        return (record.job_at(latest), latest), skip
+        return (job, latest), skip
 
     def _count(self, job: Job, after: Instant, until: Instant) -> int:
         """Count the planned instants in (after, until], once for all jobs of one trigger."""
@@ -145,7 +147,7 @@ class Settling:
         if not fires:
             return Slice((), (), None)
         rest = replace(self.interval, drained=Cursor(fires[-1][0], fires[-1][1]))
-        return Slice(tuple((record.job_at(planned), planned) for _, _, planned, record in fires), (), rest)
+        return Slice(tuple((record.job, planned) for _, _, planned, record in fires), (), rest)
 
     def _floor(self, record: JobRecord) -> Instant:
         after = _after(record, self.interval.start)
@@ -162,9 +164,12 @@ def _in_due_order_only(record: JobRecord) -> bool:
 
 
 def _after(record: JobRecord, place: Cursor) -> Instant:
-    """Return the planned instant after which a record's fires lie behind a place in the order."""
+    """Return the planned instant after which a version's fires lie behind a place in the order.
+
+    What the version did not plan itself, older ones did: they left it as timers.
+    """
     same_instant_counts = record.name > place.name
-    return max(record.timed_from, place.due - record.job.delay_ms - same_instant_counts)
+    return max(record.effective_from, place.due - record.job.delay_ms - same_instant_counts)
 
 
 def _stale_until(record: JobRecord, interval: Interval) -> Instant:

@@ -164,6 +164,6 @@ class Firing:
 def missed_until(draft: Draft, now: Instant) -> Draft:
     """Turn what was missed into an interval; from now on only what is due from `now` on is fresh."""
     position = draft.position
-    interval = Interval(position.cursor, now)
+    interval = Interval(position.cursor, now, position.change)
     draft.position = replace(position, cursor=Cursor(now), backlog=(*position.backlog, interval))
     return draft

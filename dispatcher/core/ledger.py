@@ -37,11 +37,12 @@ class Interval:
 
     It covers the fires after `start` that are due before `end`. Jobs are settled in the order of their
     names up to `named`; what goes out in due order (`catchUp: all`) is settled up to `drained`, and only
-    once `named` is None and `sorted` true.
+    once `names_done` is true. `change` is the number of the schedule change under which it was missed.
     """
 
     start: Cursor
     end: Instant
+    change: int
     named: str = ""
     names_done: bool = False
     drained: Cursor | None = None
@@ -279,6 +280,7 @@ def _interval(one: Interval) -> dict[str, Any]:
     return {
         "from": (one.start.due, one.start.name),
         "to": one.end,
+        "change": one.change,
         "named": one.named,
         "namesDone": one.names_done,
         "drained": drained,
@@ -302,6 +304,7 @@ def _read_interval(data: dict[str, Any]) -> Interval:
     return Interval(
         Cursor(*data["from"]),
         data["to"],
+        data["change"],
         data["named"],
         data["namesDone"],
         None if drained is None else Cursor(*drained),

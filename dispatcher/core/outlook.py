@@ -37,10 +37,11 @@ def outlook(state: ShardState, now: Instant, schedule: Schedule | None) -> Itera
     intervals = list(state.position.backlog)
     due = Plan(state.position.cursor, state.records.values()).next_due()
     if due is not None and due < now:
-        intervals.append(Interval(state.position.cursor, now))
+        intervals.append(Interval(state.position.cursor, now, state.position.change))
     for interval in intervals:
         for name in sorted(state.records):
-            found = _of_job(state.records[name], interval, schedule)
+            version = state.records[name].missed_under(interval.change, interval.end)
+            found = None if version is None else _of_job(version, interval, schedule)
             if found is not None:
                 yield found
 

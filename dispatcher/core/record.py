@@ -30,13 +30,14 @@ class JobRecord:
         """The job's name."""
         return self.job.name
 
-    def job_at(self, planned: Instant) -> Job:
-        """Return the version of the job that a planned instant belongs to."""
-        if planned <= self.effective_from:
-            for older in self.past:
-                if planned > older.effective_from:
-                    return older.job
-        return self.job
+    def missed_under(self, change: int, end: Instant) -> JobRecord | None:
+        """Return the version whose fires an interval up to `end`, opened under a change, is to settle.
+
+        None when the job's trigger is younger: then the interval has nothing of it.
+        """
+        if self.timed_from >= end:
+            return None
+        return next((one for one in (self, *self.past) if one.change <= change), None)
 
     def version(self) -> Version:
         """Return the ledger's form of this version."""

@@ -62,6 +62,7 @@ class Shard:
         self._first_look_until = now + self._limits.first_look_ms
         draft = self._draft("claim", state.position or fresh_position(now))
         draft.facts.append(Owner(self._instance, now))
+        draft.move(abandoned=state.abandoned())
         if state.identity != identity:
             draft.facts.append(identity)
         if state.identity is not None and _rules(state.identity) != _rules(identity):
@@ -266,7 +267,7 @@ class Shard:
         number = self.state.next_change()
         effective_from = max(now, draft.position.cursor.due)
         draft.facts.append(Change(number, effective_from))
-        draft.move(change=number, abandoned=self.state.abandoned())
+        draft.move(change=number)
         data = {
             "change": number,
             "revision": draft.position.revision,

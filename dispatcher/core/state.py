@@ -85,10 +85,9 @@ class ShardState:
                 self.owner = fact
 
     def next_change(self) -> int:
-        """Return a change number that no record of the ledger uses yet."""
+        """Return a change number that was never used: events of an abandoned change keep its number for ever."""
         used = self.position.change if self.position is not None else 0
-        staged = max((versions[0].change for versions, _ in self._staged.values()), default=0)
-        return max(used, staged) + 1
+        return max(used, *self.abandoned(), 0) + 1
 
     def abandoned(self) -> tuple[int, ...]:
         """Return the numbers of changes that were begun in pieces and never applied."""

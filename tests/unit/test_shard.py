@@ -163,6 +163,19 @@ def test_a_removed_job_still_owes_what_it_planned_before() -> None:
     assert world.fires == ["a@2026-11-20T12:01:00Z"]
 
 
+def test_a_fire_that_an_edit_left_as_a_timer_is_not_backlog_too() -> None:
+    world = World()
+    world.start(T0)
+    world.offer([job("a", jitterSeconds=50)], revision="r1", seen=T0)
+    world.run(T0)
+    world.offer([job("a", jitterSeconds=50, payload=1)], revision="r2", seen=T0 + 31_000)
+    world.run(T0 + 31_000)
+    world.start(T0 + 85_000)
+    world.shard.looked()
+    world.run(T0 + 85_000)
+    assert world.fires == ["a@2026-11-20T12:01:00Z"]
+
+
 def test_fires_planned_between_seen_and_applied_are_of_the_new_version() -> None:
     world = World()
     world.start(T0)
