@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.kafka.reading import BATCH
+from dispatcher.kafka.reading import take
 from dispatcher.ports import LogEnds
 
 TICK_SECONDS = 0.2
@@ -35,7 +35,7 @@ class Following:
 
     def take(self) -> list[Message]:
         """Return what has come, errors and ends of partitions too; wait for it at most `TICK_SECONDS`."""
-        return self._consumer.consume(BATCH, TICK_SECONDS)
+        return take(self._consumer, TICK_SECONDS)
 
     def position(self, partition: int) -> int:
         """Return the offset after the last record taken, markers stepped over; negative before the first."""

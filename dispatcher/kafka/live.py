@@ -24,8 +24,7 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, error_of, text_of
 from dispatcher.kafka.letting_go import close_reader, let_go
-
-_BATCH = 500
+from dispatcher.kafka.reading import take
 
 
 class Seen(NamedTuple):
@@ -77,7 +76,7 @@ class FireReader:
         An empty answer may come earlier, when a partition's end was reached.
         """
         found = []
-        for message in self._consumer.consume(_BATCH, seconds):
+        for message in take(self._consumer, seconds):
             where = (message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:

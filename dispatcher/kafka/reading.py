@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from dispatcher.errors import KafkaUnreachable, LedgerUnfit
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, text_of
+from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, error_of, text_of
 from dispatcher.kafka.letting_go import close_reader
 
 BATCH = 500
@@ -31,7 +31,7 @@ def read_partition(
         consumer.assign([start])
         position, moved = start.offset, time.monotonic()
         while position < until:
-            messages = consumer.consume(BATCH, 0.5)
+            messages = take(consumer, 0.5)
             records = [message for message in messages if message.error() is None]
             reached = max(position, consumer.position([start])[0].offset, _end_seen(messages))
             if records:
@@ -41,11 +41,20 @@ def read_partition(
                 position, moved = reached, now
             elif now - moved > stall_seconds:
                 raise KafkaUnreachable(
-                    f"{start.topic}-{start.partition}: no progress from offset {position} towards"
-                    f" {until} for {stall_seconds:g} s; a broker is away, or a foreign transaction hangs"
+                    f"{start.topic}-{start.partition}: no progress from offset {position} towards {until} for"
+                    f" {stall_seconds:g} s: {_why(consumer, start, until)}"
                 )
     finally:
         close_reader(consumer)
+
+
+def take(consumer: Consumer, seconds: float) -> list[Message]:
+    """Return what has come, ends and errors too, as soon as there is anything; wait at most `seconds`.
+
+    `Consumer.consume` alone would wait for a full batch, so the first message is polled for.
+    """
+    first = consumer.poll(seconds)
+    return [] if first is None else [first, *consumer.consume(BATCH, 0.0)]
 
 
 def _end_seen(messages: list[Message]) -> int:
@@ -63,3 +72,17 @@ def _end_seen(messages: list[Message]) -> int:
                 " the topic was re-created, truncated or may not be read: see `dispatcher topics check`"
             )
     return end
+
+
+def _why(consumer: Consumer, start: TopicPartition, until: int) -> str:
+    """Say what keeps a read from its end: nobody answers, or a transaction is open there."""
+    try:
+        stable = consumer.get_watermark_offsets(start, timeout=1.0)[1]
+    except KafkaException as failure:
+        return f"its leader does not answer ({text_of(error_of(failure))})"
+    if stable >= until:
+        return "its leader answers, but sends nothing; it is tried again"
+    return (
+        f"a transaction is open at offset {stable}. If it stays so, a broker lost the transaction's marker"
+        " (Kafka 4.3 can while it starts, KAFKA-20734): find it with `kafka-transactions.sh find-hanging`"
+    )
