@@ -174,4 +174,4 @@ def _after(record: JobRecord, place: Cursor) -> Instant:
 
 def _stale_until(record: JobRecord, interval: Interval) -> Instant:
     """Return the last planned instant that is late by the grace or more when the interval ends."""
-    return interval.end - record.job.policy.grace_ms - record.job.delay_ms
+    return interval.end - max(1, record.job.policy.grace_ms) - record.job.delay_ms

@@ -29,7 +29,7 @@ class Limits:
     behind_ms: int = 10_000
     heartbeat_ms: int = 300_000
     stale_hold_ms: int = 120_000
-    first_look_ms: int = 15_000
+    first_look_ms: int = 60_000
     ahead: int = 20_000
     ahead_ms: int = 5_000
     guard: RemovalGuard = field(default_factory=RemovalGuard)

@@ -96,7 +96,8 @@ class MessageMaker:
     def fire(self, job: Job, planned: Instant, revision: str) -> Outgoing:
         """Return the message of a job's fire. Raises KeyError when its topic cannot be written."""
         topic = self.topic_of(job)
-        partitions = self._partitions(topic)
+        reserved = job.route.topic is not None and self._topics.reserves(topic)
+        partitions = None if reserved else self._partitions(topic)
         if partitions is None:
             raise KeyError(topic)
         if self._time[0] != planned:

@@ -18,6 +18,8 @@ from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline
 
+_WAIT_FOR_ALL_MS = 3_000
+
 
 class ShardHost:
     """Starts and stops shard threads as ownership says, and hands each what is meant for it.
@@ -39,6 +41,7 @@ class ShardHost:
         self._release = release
         self._hopeless = hopeless
         self._threads: dict[int, ShardThread] = {}
+        self._taken_at = 0
         self._lock = threading.Lock()
         self._say = structlog.get_logger()
 
@@ -51,6 +54,7 @@ class ShardHost:
                 if number not in self._threads:
                     thread = self._threads[number] = ShardThread(number, self._around, self._image(number))
                     thread.start()
+            self._taken_at = self._around.clock.read().monotonic
 
     def give_up(self, shards: list[int], deadline: Deadline) -> None:
         """End the threads of shards that are no longer this process's, after their present transaction."""
@@ -71,9 +75,15 @@ class ShardHost:
     # What the feed brings.
 
     def bases(self) -> tuple[ShardBase, ...]:
-        """Return what is in force in each shard that is ready to change."""
+        """Return what is in force in each shard that is ready to change.
+
+        Shards just assigned are waited for, so that the file is compared once for all of them.
+        """
         with self._lock:
             threads = list(self._threads.values())
+        fresh = self._around.clock.read().monotonic - self._taken_at < _WAIT_FOR_ALL_MS
+        if fresh and not all(thread.taken for thread in threads):
+            return ()
         return tuple(base for base in [thread.base for thread in threads] if base is not None)
 
     def apply(self, change: ChangeSet) -> None:

@@ -45,7 +45,8 @@ class ShardThread:
         self._inbox: SimpleQueue[Letter] = SimpleQueue()
         self._shard: Shard | None = None
         self._offset = 0
-        self._taken = False
+        self.taken = False
+        """Whether the shard was fenced, read and claimed."""
         self._failures = 0
         self._culprits = Culprits()
         self._clocks: Reading | None = None
@@ -77,7 +78,7 @@ class ShardThread:
 
     def _step(self) -> float | None:
         try:
-            if not self._taken:
+            if not self.taken:
                 self._take()
             wait = self._turn(self._around.clock.read())
         except (TransactionFailed, KafkaUnreachable) as error:
@@ -108,7 +109,7 @@ class ShardThread:
             self._perform(missed, reading.now)
         assert state.position is not None
         around.listen(self.number, state.position.commands)
-        self._taken = True
+        self.taken = True
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
         around.recompare()
@@ -161,6 +162,7 @@ class ShardThread:
             self._say.info(
                 "schedule.applied", revision=shard.state.position.revision[:12], jobs=len(shard.state.records)
             )
+            self._check_topics(shard)
             self._around.recompare()
         elif batch.kind == "held" and shard.changing.held is not None:
             self._say.warning(
@@ -177,7 +179,7 @@ class ShardThread:
         self._around.directory.forget()
         self._known = {}
         shard = self._shard
-        if not self._taken or shard is None:
+        if not self.taken or shard is None:
             self._shard = None
             return self._back_off()
         try:
@@ -212,8 +214,8 @@ class ShardThread:
         if self._offset > ends.high or self._offset < ends.low:
             raise LedgerUnfit(
                 f"the ledger holds offsets {ends.low} to {ends.high}, "
-                f"but {self._offset} was the next to read: it was truncated or re-created while this dispatcher "
-                "ran; restart it"
+                f"but {self._offset} was the next to read: "
+                "it was truncated or re-created while this dispatcher ran; restart it"
             )
         return [(one.key, one.value) for one in self._log.read(self._offset, ends.high)], ends.high
 
@@ -260,6 +262,21 @@ class ShardThread:
             facts = self._around.directory.facts(topic)
             self._known[topic] = None if facts is None else facts.partitions
         return self._known[topic]
+
+    def _check_topics(self, shard: Shard) -> None:
+        """Say at once which jobs name a topic that cannot be written; their fires will be recorded skips."""
+        jobs: dict[str, list[str]] = {}
+        for record in shard.state.records.values():
+            if record.job.route.topic is not None:
+                jobs.setdefault(record.job.route.topic, []).append(record.name)
+        for topic, names in jobs.items():
+            if self._around.topics.reserves(topic):
+                why = f"topics under {self._around.topics.prefix!r} are the dispatcher's own"
+            elif self._partitions(topic) is None:
+                why = "it does not exist, or this user may not describe it"
+            else:
+                continue
+            self._say.error("topic.unfit", topic=topic, why=why, jobs=len(names), first=min(names))
 
     def _refresh_topics(self, monotonic: int) -> None:
         """Forget, now and then, what topics look like; one that vanished must not be sent to for long."""

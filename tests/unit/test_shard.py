@@ -107,6 +107,16 @@ def test_latest_sends_the_last_missed_fire_when_none_is_within_the_grace() -> No
     assert skips(world) == [("a", "coalesced", 2)]
 
 
+def test_a_fire_due_at_the_end_of_an_interval_is_fresh_and_no_skip_even_without_grace() -> None:
+    world = started("a", catchUp="none", misfireGraceSeconds=0)
+    back = T0 + 30_000 + 2 * MINUTE
+    world.start(back)
+    world.shard.looked()
+    world.run(back)
+    assert world.fires == ["a@2026-11-20T12:03:00Z"]
+    assert skips(world) == [("a", "missed", 2)]
+
+
 def test_backlog_survives_a_crash_at_every_transaction() -> None:
     fields = {"every": "30s"}
     world = World(limits=with_limits(batch=7))
