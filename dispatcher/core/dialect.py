@@ -33,7 +33,7 @@ _MONTH_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A day, hour or minute of `span` seconds: if any wall in it matches, `count` do, the first at `first`."""
+    """A day, hour or minute of `span` seconds: if any wall in it matches, `count` do, from `first` on."""
 
     span: int
     count: int
@@ -46,7 +46,7 @@ class Pattern:
 
     `texts` are plain expressions: a wall matches when it matches any of them. An `elapsed` pattern, one
     whose seconds, minute or hour field begins with `*`, fires at every instant whose wall matches; any
-    other one is fixed, and the rule for clock changes holds for it.
+    other one is fixed, and the rule for clock changes holds for it. `blocks` are the day, hour and minute.
     """
 
     texts: tuple[str, ...]
