@@ -204,7 +204,9 @@ def own_kafka(nodes: int = 1) -> Iterator[Cluster]:
     """Run a cluster that belongs to the caller alone; it is killed and removed at the end. Raises NoKafka."""
     if lack := missing():
         raise NoKafka(lack)
-    with tempfile.TemporaryDirectory(prefix="dispatcher-kafka-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="dispatcher-kafka-", dir=_scratch(), ignore_cleanup_errors=True
+    ) as directory:
         cluster = Cluster(Path(directory), nodes)
         try:
             cluster.start()
@@ -221,6 +223,13 @@ def running_kafka(nodes: int = 1) -> Iterator[str]:
         return
     with own_kafka(nodes) as cluster:
         yield cluster.bootstrap
+
+
+def _scratch() -> str | None:
+    """Return a directory in memory where there is plenty: disks take seconds to delete so many files."""
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of its own name is made in it
+    plenty = memory.is_dir() and shutil.disk_usage(memory).free > 4 * 1024**3
+    return str(memory) if plenty and os.access(memory, os.W_OK) else None
 
 
 def _java(main: str, *arguments: str) -> list[str]:
