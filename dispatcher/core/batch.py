@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dispatcher.core.backlog import Skip, Slice
+from dispatcher.core.codec import encode
 from dispatcher.core.event import Event, encode_event
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.job import Job
-from dispatcher.core.ledger import Fact, Position, encode
+from dispatcher.core.ledger import Fact, Position
 from dispatcher.core.message import Outgoing, TopicNames, fire_id
 from dispatcher.core.schedule import RemovalGuard
 from dispatcher.core.state import NO_JOBS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dispatcher.core.ledger import Identity, decode
+from dispatcher.core.codec import decode
+from dispatcher.core.ledger import Identity
 from dispatcher.core.state import ShardState
 from dispatcher.errors import LedgerUnfit
 from dispatcher.ports import ShardLog

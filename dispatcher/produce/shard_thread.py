@@ -10,8 +10,8 @@ import structlog
 
 from dispatcher.clock import Reading
 from dispatcher.core.batch import Batch, Encoder, Rest
+from dispatcher.core.codec import decode
 from dispatcher.core.jump import apart_from_broker, jump_between
-from dispatcher.core.ledger import decode
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
 from dispatcher.core.shard import Shard

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from dispatcher.core.batch import Batch, Encoder, Limits, Rest
+from dispatcher.core.codec import decode
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job, JobReader, encode_definition
-from dispatcher.core.ledger import Identity, decode
+from dispatcher.core.ledger import Identity
 from dispatcher.core.message import MessageMaker, Outgoing, TopicNames
 from dispatcher.core.schedule import ChangeSet
 from dispatcher.core.shard import Shard

@@ -1,0 +1,219 @@
+"""The wire form of the ledger's facts.
+
+A value is one line of JSON; a job's value carries its definitions as further lines, exactly as they are
+sent, and a timer's its message.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dispatcher.core.ledger import (
+    Change,
+    Cursor,
+    Fact,
+    Identity,
+    Interval,
+    JobVersions,
+    Owner,
+    Position,
+    Revision,
+    RevisionGone,
+    Timer,
+    TimerGone,
+    Version,
+)
+from dispatcher.errors import LedgerUnfit
+
+VERSION = 1
+CURSOR_KEY = b"cursor"
+IDENTITY_KEY = b"identity"
+OWNER_KEY = b"owner"
+
+
+def encode(fact: Fact) -> tuple[bytes, bytes | None]:
+    """Return the key and value of a fact; the value None is a tombstone."""
+    match fact:
+        case JobVersions():
+            return f"job/{fact.name}".encode(), _job_value(fact)
+        case Position():
+            return CURSOR_KEY, _line(_position(fact))
+        case Timer():
+            return f"timer/{fact.id}".encode(), _timer_value(fact)
+        case TimerGone():
+            return f"timer/{fact.id}".encode(), None
+        case Change():
+            return f"change/{fact.number}".encode(), _line({"from": fact.effective_from})
+        case Revision():
+            return f"revision/{fact.revision}".encode(), _line({"at": fact.applied, "by": fact.instance})
+        case RevisionGone():
+            return f"revision/{fact.revision}".encode(), None
+        case Identity():
+            return IDENTITY_KEY, _line(_identity(fact))
+        case Owner():
+            return OWNER_KEY, _line({"instance": fact.instance, "at": fact.taken})
+
+
+def decode(key: bytes, value: bytes | None) -> Fact:
+    """Return the fact of a ledger record.
+
+    Raises LedgerUnfit for a record that this version does not know or cannot read.
+    """
+    kind, _, name = key.decode(errors="replace").partition("/")
+    try:
+        if value is None:
+            return _decode_tombstone(kind, name)
+        head, *lines = value.split(b"\n")
+        data = json.loads(head)
+        if data["v"] > VERSION:
+            raise LedgerUnfit(
+                f"ledger record {key!r} has format {data['v']}, this dispatcher knows up to {VERSION}; "
+                "upgrade it before it takes this shard"
+            )
+        return _decode_value(kind, name, data, lines)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise LedgerUnfit(
+            f"ledger record {key!r} cannot be read: {error!r}; only a dispatcher may write there"
+        ) from error
+
+
+def _decode_tombstone(kind: str, name: str) -> Fact:
+    match kind:
+        case "job":
+            return JobVersions(name, ())
+        case "timer":
+            return TimerGone(name)
+        case "revision":
+            return RevisionGone(name)
+    raise KeyError(kind)
+
+
+def _decode_value(kind: str, name: str, data: dict[str, Any], lines: list[bytes]) -> Fact:
+    match kind:
+        case "job":
+            return JobVersions(name, tuple(map(_version, data["versions"], lines)))
+        case "cursor":
+            return _read_position(data)
+        case "timer":
+            return _read_timer(name, data, lines)
+        case "change":
+            return Change(int(name), data["from"])
+        case "revision":
+            return Revision(name, data["at"], data["by"])
+        case "identity":
+            return Identity(data["cluster"], data["topics"], data["shards"], data["tzdata"], data["engine"])
+        case "owner":
+            return Owner(data["instance"], data["at"])
+    raise KeyError(kind)
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps({"v": VERSION, **data}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _job_value(fact: JobVersions) -> bytes | None:
+    if not fact.versions:
+        return None
+    heads = [
+        (one.change, one.revision, one.trigger, one.effective_from, one.timed_from, one.origin)
+        for one in fact.versions
+    ]
+    return b"\n".join([_line({"versions": heads}), *(one.definition or b"" for one in fact.versions)])
+
+
+def _version(head: list[Any], definition: bytes) -> Version:
+    change, revision, trigger, effective_from, timed_from, origin = head
+    return Version(change, revision, definition or None, trigger, effective_from, timed_from, origin)
+
+
+def _position(fact: Position) -> dict[str, Any]:
+    return {
+        "due": fact.cursor.due,
+        "name": fact.cursor.name,
+        "revision": fact.revision,
+        "change": fact.change,
+        "abandoned": fact.abandoned,
+        "commands": fact.commands,
+        "backlog": [_interval(one) for one in fact.backlog],
+        "settledAt": fact.settled_at,
+    }
+
+
+def _interval(one: Interval) -> dict[str, Any]:
+    drained = None if one.drained is None else (one.drained.due, one.drained.name)
+    return {
+        "from": (one.start.due, one.start.name),
+        "to": one.end,
+        "change": one.change,
+        "named": one.named,
+        "namesDone": one.names_done,
+        "drained": drained,
+    }
+
+
+def _read_position(data: dict[str, Any]) -> Position:
+    return Position(
+        Cursor(data["due"], data["name"]),
+        data["revision"],
+        data["change"],
+        tuple(data["abandoned"]),
+        data["commands"],
+        tuple(map(_read_interval, data["backlog"])),
+        data["settledAt"],
+    )
+
+
+def _read_interval(data: dict[str, Any]) -> Interval:
+    drained = data["drained"]
+    return Interval(
+        Cursor(*data["from"]),
+        data["to"],
+        data["change"],
+        data["named"],
+        data["namesDone"],
+        None if drained is None else Cursor(*drained),
+    )
+
+
+def _timer_value(fact: Timer) -> bytes:
+    head = _line(
+        {
+            "job": fact.job,
+            "planned": fact.planned,
+            "due": fact.due,
+            "attempt": fact.attempt,
+            "topic": fact.topic,
+            "partition": fact.partition,
+            "key": fact.key.decode(),
+            "headers": [(name, value.decode()) for name, value in fact.headers],
+            "grace": fact.grace_ms,
+        }
+    )
+    return head + b"\n" + fact.value
+
+
+def _read_timer(name: str, data: dict[str, Any], lines: list[bytes]) -> Timer:
+    return Timer(
+        id=name,
+        job=data["job"],
+        planned=data["planned"],
+        due=data["due"],
+        attempt=data["attempt"],
+        topic=data["topic"],
+        partition=data["partition"],
+        key=data["key"].encode(),
+        value=lines[0],
+        headers=tuple((header, value.encode()) for header, value in data["headers"]),
+        grace_ms=data["grace"],
+    )
+
+
+def _identity(fact: Identity) -> dict[str, Any]:
+    return {
+        "cluster": fact.cluster,
+        "topics": dict(fact.topics),
+        "shards": fact.shards,
+        "tzdata": fact.tzdata,
+        "engine": fact.engine,
+    }
