@@ -23,8 +23,8 @@ def partition_ends(connection: Connection, topic: str, partition: int, seconds: 
     """
     admin = AdminClient(config.admin(connection))
     end = time.monotonic() + seconds
-    low = _ask(admin, TopicPartition(topic, partition), OffsetSpec.earliest(), end)  # type: ignore[no-untyped-call]
-    high = _ask(admin, TopicPartition(topic, partition), OffsetSpec.latest(), end)  # type: ignore[no-untyped-call]
+    low = _ask(admin, TopicPartition(topic, partition), OffsetSpec.earliest(), end)  # type: ignore[no-untyped-call]  # no stub
+    high = _ask(admin, TopicPartition(topic, partition), OffsetSpec.latest(), end)  # type: ignore[no-untyped-call]  # no stub
     return LogEnds(low, high)
 
 
