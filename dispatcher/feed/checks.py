@@ -26,6 +26,7 @@ RESERVED = frozenset(
     {"content-type", "attempt", "shard", "revision", "not_after", "traceparent", "tracestate"}
 )
 _KEY = "[key]"
+_RARE = frozenset({*TRIGGER_FIELDS, "dst"} - {"cronTime", "timezone"})
 _HASHED = re.compile(r"(?:^|[\s,])H(?:[(/\s,]|$)", re.IGNORECASE)
 
 
@@ -65,9 +66,11 @@ class EntryCheck:
 
     def _timing(self, merged: dict[str, Any]) -> list[Fault]:
         get = merged.get
-        cron, dst = get("cronTime"), get("dst")
-        hashed = cron is not None and "H" in cron.upper() and _HASHED.search(cron) is not None
-        shape = (*map(get, TRIGGER_FIELDS), repr(dst) if dst else None, get("jobName") if hashed else None)
+        cron = get("cronTime")
+        hashed = cron is not None and ("H" in cron or "h" in cron) and _HASHED.search(cron) is not None
+        shape: tuple[Any, ...] = (cron, get("timezone"), get("jobName") if hashed else None)
+        if not _RARE.isdisjoint(merged):
+            shape += (*map(get, TRIGGER_FIELDS), repr(get("dst")))
         found = self._triggers.get(shape)
         if found is None:
             found = self._triggers[shape] = _trigger_faults(merged)

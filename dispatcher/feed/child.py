@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ from dispatcher.core.zone import load_zone
 from dispatcher.errors import ScheduleUnreadable
 from dispatcher.feed import file, wire
 from dispatcher.feed.entries import Entries, Valid, decode, not_utf8
-from dispatcher.feed.wire import Ask, Change, Done, Kind
+from dispatcher.feed.wire import Ask, Done, Kind
 
 _PR_SET_PDEATHSIG = 1
 
@@ -90,28 +90,17 @@ def answer(ask: Ask, in_force: InForce, answers: BinaryIO) -> None:
         return
     del data
     entries = Entries(text, in_force.has if in_force.jobs else None)
-    counter = _Counter()
-    for body in wire.batches(b"", _changes(counter.counted(entries), in_force, ask.shards)):
+    for body in wire.batches(b"", _changes(entries, in_force, ask.shards)):
         wire.write(answers, Kind.CHANGES, body)
     if problems := entries.problems:
         wire.write(answers, Kind.PROBLEMS, wire.pack_problems(revision, problems))
         return
     _write_removed(answers, in_force)
-    done = Done(revision, counter.count, time.monotonic() - began, _peak_bytes())
+    done = Done(revision, entries.count, time.monotonic() - began, _peak_bytes())
     wire.write(answers, Kind.DONE, wire.pack_done(done))
 
 
-class _Counter:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def counted(self, entries: Entries) -> Iterator[Valid]:
-        for found in entries:
-            self.count += 1
-            yield found
-
-
-def _changes(entries: Iterator[Valid], in_force: InForce, shards: int) -> Iterator[bytes]:
+def _changes(entries: Iterable[Valid], in_force: InForce, shards: int) -> Iterator[bytes]:
     """Yield what differs, packed; takes from what is in force whatever the file has."""
     for found in entries:
         held = in_force.jobs.pop(found.name, None)
@@ -123,7 +112,7 @@ def _changes(entries: Iterator[Valid], in_force: InForce, shards: int) -> Iterat
             continue
         key = found.entry.get("key")
         key_hash = name_hash if key is None else murmur2(key.encode())
-        yield wire.pack_change(Change(held is None, shard, key_hash, found.definition))
+        yield wire.pack_change(held is None, shard, key_hash, found.definition)
 
 
 def _write_removed(answers: BinaryIO, in_force: InForce) -> None:

@@ -59,6 +59,11 @@ class Entries:
             self._note(broken.offset, broken.what)
 
     @property
+    def count(self) -> int:
+        """Return how many jobs were found so far."""
+        return len(self._names)
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """Return every problem found so far, at most `MOST_PROBLEMS` and one line that counts the rest."""
         places = _Places(self._text)

@@ -156,10 +156,9 @@ def unpack_names(body: bytes) -> Iterator[str]:
         at = end
 
 
-def pack_change(change: Change) -> bytes:
+def pack_change(added: bool, shard: int, key_hash: int, definition: bytes) -> bytes:  # noqa: FBT001 - as in `Change`
     """Return one job for a `changes` frame."""
-    head = _CHANGE.pack(change.added, change.shard, change.key_hash, len(change.definition))
-    return head + change.definition
+    return _CHANGE.pack(added, shard, key_hash, len(definition)) + definition
 
 
 def unpack_changes(body: bytes) -> Iterator[Change]:
