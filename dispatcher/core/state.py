@@ -85,7 +85,7 @@ class ShardState:
                 self.owner = fact
 
     def next_change(self) -> int:
-        """Return a change number that was never used: events of an abandoned change keep its number for ever."""
+        """Return a change number never used before: events of an abandoned change keep theirs for ever."""
         used = self.position.change if self.position is not None else 0
         return max(used, *self.abandoned(), 0) + 1
 
