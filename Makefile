@@ -1,6 +1,7 @@
 # The one door: every task of the project is a target here. `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
+FOR ?= 1m
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -22,8 +23,8 @@ $(KAFKA_LIBS): tests/broker/kafka/pom.xml # the jars of one Kafka node, for the 
 	mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(@D))
 	@touch $@
 
-run: $(READY) ## Set up and run the demo on the embedded broker: no Kafka needed
-	$(BIN)/dispatcher demo
+run: $(READY) ## Set up and run the demo on the embedded broker for a minute (FOR=10m: longer); no Kafka needed
+	$(BIN)/dispatcher demo --for $(FOR)
 
 test: $(READY) $(KAFKA_LIBS) ## Set up, start a real Kafka and run every test but the long ones
 	$(BIN)/pytest -m "not long"

@@ -8,10 +8,10 @@ then this process leaves the group.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 import structlog
 
@@ -70,7 +70,7 @@ class Daemon:
         self._plant = plant
         self._cluster = cluster
         self._clock = clock or SystemClock()
-        self._end = threading.Event()
+        self._end: SimpleQueue[None] = SimpleQueue()
         self._error: BaseException | None = None
         self._say = structlog.get_logger()
         connection, topics = cluster.connection, cluster.topics
@@ -106,15 +106,15 @@ class Daemon:
             self._say.info(
                 "daemon.started", instance=self._plant.instance, schedule=str(self._plant.schedule)
             )
-            self._end.wait()
+            self._end.get()
         finally:
             self._shut_down(started)
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
-        """Ask for the end. Never blocks, from any thread or signal handler."""
-        self._end.set()
+        """Ask for the end. Never blocks, from any thread; a queue takes it even amid a signal."""
+        self._end.put(None)
 
     def reload(self) -> None:
         """Look at the schedule file now."""
@@ -167,11 +167,11 @@ class Daemon:
             self._error = error
         if not isinstance(error, DispatcherError):
             self._say.critical("thread.failed", thread=thread, exc_info=error)
-        self._end.set()
+        self._end.put(None)
 
     def _hopeless(self, error: DispatcherError) -> None:
         self._error = self._error or error
-        self._end.set()
+        self._end.put(None)
 
     def _release(self, shard: int) -> None:
         self._commands.detach(shard)
