@@ -96,8 +96,7 @@ class ShardHost:
             self._post(number, Shard.looked)
 
     def refused(self, revision: str, error: DispatcherError) -> None:
-        """Tell of a file that cannot be used; it is the end when no schedule is in force."""
-        self._say.error("schedule.refused", revision=revision[:12], why=str(error))
+        """Record a file that cannot be used; it is the end when no schedule is in force."""
         bases = self.bases()
         if bases and all(not base.revision for base in bases):
             self._hopeless(error)

@@ -109,9 +109,9 @@ class ShardThread:
             self._perform(missed, reading.now)
         assert state.position is not None
         around.listen(self.number, state.position.commands)
-        self.taken = True
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
+        self.taken = True
         around.recompare()
 
     def _mind(self, state: ShardState) -> Shard:
@@ -155,6 +155,7 @@ class ShardThread:
         self._say.debug("batch.committed", kind=batch.kind, fires=batch.fires, skips=batch.skips)
         if batch.skips:
             self._say.info("fires.skipped", count=batch.skips, kind=batch.kind)
+        staged = self.base is None
         if batch.kind in ("change", "change.piece"):
             self.base = shard.base()
         if batch.kind == "change":
@@ -163,7 +164,8 @@ class ShardThread:
                 "schedule.applied", revision=shard.state.position.revision[:12], jobs=len(shard.state.records)
             )
             self._check_topics(shard)
-            self._around.recompare()
+            if staged:  # the file may have changed while there was nothing to compare it with
+                self._around.recompare()
         elif batch.kind == "held" and shard.changing.held is not None:
             self._say.warning(
                 "schedule.held", reason=shard.changing.held.reason, why=shard.changing.held.text
