@@ -30,7 +30,7 @@ test: $(READY) $(KAFKA_LIBS) ## Set up, start a real Kafka and run every test bu
 	$(BIN)/pytest -m "not long"
 
 unit: $(READY) ## Run the unit tests alone: seconds, no broker
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -m "not long" tests/unit
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
