@@ -29,7 +29,7 @@ run: $(READY) ## Set up and run the demo on the embedded broker for a minute (FO
 test: $(READY) $(KAFKA_LIBS) ## Set up, start a real Kafka and run every test but the long ones
 	$(BIN)/pytest -m "not long"
 
-unit: $(READY) ## Run the unit tests alone: seconds, no broker
+unit: $(READY) ## Run the unit tests alone: no broker
 	$(BIN)/pytest -m "not long" tests/unit
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
