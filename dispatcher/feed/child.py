@@ -108,7 +108,7 @@ def _changes(entries: Iterable[Valid], in_force: InForce, shards: int) -> Iterat
             continue
         name_hash = murmur2(found.name.encode())
         shard = held[1] if held is not None else name_hash % shards
-        if shard not in in_force.shards or (held is not None and held[0] == digest_of(found.definition)):
+        if shard not in in_force.shards:
             continue
         key = found.entry.get("key")
         key_hash = name_hash if key is None else murmur2(key.encode())

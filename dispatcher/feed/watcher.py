@@ -9,7 +9,6 @@ polls, which it does slowly in any case.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,7 +124,7 @@ class Watcher:
     def _watch(self, wanted: dict[str, tuple[int, int]]) -> None:
         if not wanted:
             return
-        observer = self._observer = _observer()
+        observer = self._observer = Observer()
         observer.daemon = True
         for directory in wanted:
             observer.schedule(self._handler, directory, event_filter=_EVENTS)
@@ -164,23 +163,3 @@ def _mark(directory: str) -> tuple[int, int] | None:
     except OSError:  # not there now; the next refresh looks again
         return None
     return facts.st_dev, facts.st_ino
-
-
-def _observer() -> BaseObserver:
-    """Return an observer that tells of a rename at once.
-
-    The library holds back each departure of a name for half a second, to pair it with an arrival. For a
-    file renamed into place the arrival is all that matters, so departures are not asked for.
-    """
-    if sys.platform != "linux":
-        return Observer()
-    from watchdog.observers.inotify import InotifyEmitter, InotifyObserver  # noqa: PLC0415 - exists on Linux alone
-    from watchdog.observers.inotify_c import InotifyConstants, Mask  # noqa: PLC0415 - the same
-
-    class Prompt(InotifyEmitter):
-        def get_event_mask_from_filter(self) -> Mask:
-            return Mask(super().get_event_mask_from_filter() & ~InotifyConstants.IN_MOVED_FROM)
-
-    observer = InotifyObserver()
-    observer._emitter_class = Prompt  # noqa: SLF001 - the constructor knows two emitters of its own only
-    return observer

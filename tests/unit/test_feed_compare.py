@@ -202,23 +202,25 @@ def test_a_comparer_that_was_killed_starts_no_other_child(comparer: Comparer, pa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of its input ends the child")
-def test_a_child_dies_with_its_parent_even_when_stopped_mid_question(path: Path) -> None:
+def test_a_child_dies_with_its_parent_even_when_it_cannot_notice(path: Path) -> None:
     code = (
         "import sys, time; from dispatcher.feed.compare import Comparer\n"
         "c = Comparer(sys.argv[1], shards=1, cap=1); c.prepare()\n"
-        "print(c._spare.pid, flush=True); time.sleep(60)\n"
+        "print(c._spare.pid, c._spare.stdin.fileno(), flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
-        child = int(parent.stdout.readline())
+        child, question = map(int, parent.stdout.readline().split())
         deadline = time.monotonic() + 10
-        while b"dispatcher.feed.child" not in Path(f"/proc/{child}/cmdline").read_bytes():
+        outputs = Path(f"/proc/{child}/fd/1"), Path(f"/proc/{child}/fd/2")
+        while len({output.readlink() for output in outputs}) > 1:  # until it is ready and waits
             assert time.monotonic() < deadline
-        parent.kill()
-    while alive(child):
-        assert time.monotonic() < deadline, "the child outlives its parent"
+        with Path(f"/proc/{parent.pid}/fd/{question}").open("wb"):  # so that the end of input tells nothing
+            parent.kill()
+            while alive(child):
+                assert time.monotonic() < deadline, "the child outlives its parent"
 
 
 def alive(pid: int) -> bool:

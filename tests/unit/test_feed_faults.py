@@ -67,6 +67,34 @@ def test_what_is_held_is_brought_again_only_when_asked_and_as_first_seen(path: P
     assert not any(change.witnessed for change in sink.changes)
 
 
+def test_what_is_held_is_not_brought_again_because_the_file_was_away(path: Path, sink: Sink) -> None:
+    sink.hold = True
+    with feeding(path, sink, poll=0.05):
+        sink.until(lambda: len(sink.changes) == 2)
+        path.unlink()
+        sink.until(lambda: len(sink.refusals) == 1)
+        path.write_text(GOOD)
+        sink.until(lambda: len(sink.looks) == 2)
+        sink.quiet(0.15)
+    assert len(sink.changes) == 2
+
+
+def test_a_content_that_goes_while_it_is_compared_is_not_brought(path: Path, sink: Sink) -> None:
+    with feeding(path, sink) as feed:
+        sink.until(lambda: sink.in_force(GOOD))
+        while (spare := feed._comparer._spare) is None:
+            assert feed.error is None
+        os.kill(spare.pid, signal.SIGSTOP)
+        path.write_text(BETTER)
+        sink.quiet(0.5)
+        later = time.time() * 1000
+        path.write_text(schedule("last"))
+        os.kill(spare.pid, signal.SIGCONT)
+        sink.until(lambda: sink.in_force(schedule("last")))
+    assert all(change.seen >= later - 1 for change in sink.changes[2:])
+    assert len(sink.changes) == 4
+
+
 def test_a_shard_that_becomes_ready_later_gets_its_part(path: Path, sink: Sink) -> None:
     sink.ready = set()
     with feeding(path, sink) as feed:
