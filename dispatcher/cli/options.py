@@ -64,6 +64,10 @@ def _property(pair: str) -> tuple[str, str]:
     return name.strip(), value
 
 
+_SHORTER = {"wait_seconds": ("--wait",)}
+"""Flags with a second, shorter spelling."""
+
+
 def _option(name: str) -> Callable[[Command], Command]:
     field = Settings.model_fields[name]
     if name == "kafka":
@@ -72,6 +76,7 @@ def _option(name: str) -> Callable[[Command], Command]:
     default = "" if field.default is None else f"; default: {field.default}"
     return click.option(
         flag_name(name),
+        *_SHORTER.get(name, ()),
         name,
         default=None,
         metavar="VALUE",

@@ -142,7 +142,8 @@ class Settling:
     def _in_due_order(self, most: int) -> Slice:
         if self._drain is None:
             position = self.interval.drained or self.interval.start
-            self._drain = Plan(position, self._records.values(), floor=self._floor)
+            floors = {name: self._floor(version) for name, version in self._records.items()}
+            self._drain = Plan(position, self._records.values(), floor=lambda one: floors[one.job.name])
         fires = self._drain.ready(self.interval.end - 1, most)
         if not fires:
             return Slice((), (), None)
