@@ -16,7 +16,7 @@ from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
 from dispatcher.core.shard import Shard
 from dispatcher.core.state import ShardState
-from dispatcher.errors import DispatcherError, KafkaUnreachable, LedgerUnfit, TransactionFailed
+from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, LedgerUnfit, TransactionFailed
 from dispatcher.ports import Committed
 from dispatcher.produce.culprit import Culprits
 from dispatcher.produce.ledger import Image, check_identity, read_to_end, restored
@@ -47,6 +47,8 @@ class ShardThread:
         self._offset = 0
         self.taken = False
         """Whether the shard was fenced, read and claimed."""
+        self._sure = False
+        """Whether memory holds all that the ledger does; nothing is decided before."""
         self._failures = 0
         self._culprits = Culprits()
         self._clocks: Reading | None = None
@@ -80,6 +82,8 @@ class ShardThread:
         try:
             if not self.taken:
                 self._take()
+            elif not self._sure:
+                self._resync()
             wait = self._turn(self._around.clock.read())
         except (TransactionFailed, KafkaUnreachable) as error:
             return self._after_failure(error)
@@ -101,7 +105,6 @@ class ShardThread:
         self._shard = shard
         committed = self._perform(shard.claim(reading.now, identity), reading.now)
         shard.resume()
-        self._image = ({}, self._offset)
         why = apart_from_broker(reading.now, committed.appended, around.clock_limit_ms)
         if why is not None:
             self._hold_clock(shard, why)
@@ -140,14 +143,16 @@ class ShardThread:
         shard = self._shard
         assert shard is not None
         self._culprits.trying(batch)
+        self._sure = False
         committed = self._log.commit(batch.outgoing, isolate=self._culprits.isolate)
         shard.remember(batch, now, committed.appended)
         self._offset = committed.offset + 1
+        self._sure = committed.suspect is None
         self._culprits.committed()
         self._tell(batch, shard)
         if committed.suspect is not None:
             self._say.warning("commit.suspect", why=committed.suspect, kind=batch.kind)
-            self._resync(shard)
+            self._resync()
         return committed
 
     def _tell(self, batch: Batch, shard: Shard) -> None:
@@ -184,8 +189,10 @@ class ShardThread:
         if not self.taken or shard is None:
             self._shard = None
             return self._back_off()
+        if isinstance(error, Fenced) or (isinstance(error, KafkaUnreachable) and not self._sure):
+            return self._back_off()  # who fenced it may own the shard now
         try:
-            self._resync(shard)
+            self._resync()
             refused = self._culprits.blame(error, lambda: self._probe(shard))
         except (TransactionFailed, KafkaUnreachable) as again:
             self._say.warning("shard.unreachable", error=str(again))
@@ -197,18 +204,20 @@ class ShardThread:
             shard.firing.halve()
         return 0 if self._failures < _ALARM_AFTER else self._back_off()
 
-    def _resync(self, shard: Shard) -> None:
+    def _resync(self) -> None:
         """Fence, then read what the ledger holds beyond what is remembered; the ledger is right."""
+        shard = self._shard
+        assert shard is not None
+        self._sure = False
         self._log.fence()
-        before = shard.state.position
         fresh, self._offset = self._read_on()
         if fresh:
             shard.state.read_on(decode(key, value) for key, value in fresh)
-        if shard.state.position != before:
             self._say.warning("ledger.ahead", why="a transaction reported as failed was committed")
             shard.resume()
         else:
             shard.retry()
+        self._sure = True
         self.base = shard.base()
 
     def _read_on(self) -> tuple[list[tuple[bytes, bytes | None]], int]:
