@@ -66,7 +66,7 @@ class Culprits:
         return Refused(fire, str(error))
 
     def _named(self, batch: Batch, error: Unsendable) -> Refused | None:
-        index = 0 if batch.fires == 1 and error.index is None else error.index
+        index = 0 if error.index is None and self.isolate and batch.fires == 1 else error.index
         fire = None if index is None else fire_of(batch.outgoing[index])
         if fire is not None:
             return Refused(fire, error.reason)
