@@ -44,9 +44,10 @@ def restored(latest: Mapping[bytes, bytes]) -> ShardState:
     """Return the state that a ledger's records say. Raises LedgerUnfit when they cannot be read."""
     state = ShardState()
     state.restore(decode(key, value) for key, value in latest.items())
-    if state.position is None and state.records:
+    if state.position is None and latest:
         raise LedgerUnfit(
-            "the ledger holds jobs but no position; it was truncated or written by something else"
+            "the ledger holds records but no position; it was truncated or written by something else: "
+            "restore it, or use another --prefix"
         )
     return state
 
