@@ -154,7 +154,8 @@ class Firing:
     def _put_timer(self, timer: Timer, now: Instant, into: Draft) -> None:
         into.facts.append(TimerGone(timer.id))
         late = timer.grace_ms is not None and now - timer.due >= max(timer.grace_ms, self._limits.behind_ms)
-        reason = self._refused.get(timer.id, "missed" if late else None)
+        refused = self._refused.get(timer.id)
+        reason = "missed" if late else None if refused is None else f"unsendable: {refused}"
         if reason is None:
             into.fires.append(message_of(timer))
         else:
