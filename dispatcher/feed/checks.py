@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,9 @@ from dispatcher.core.zone import load_zone
 from dispatcher.errors import InvalidCron
 from dispatcher.feed.models import Defaults, JobEntry, Model, ScheduleFile, field_names, part_at, rule_at
 from dispatcher.feed.prose import escaped, guess, quoted, shown
+from dispatcher.feed.shape import Shape, has_sound_rest, is_hashed, shape_of
 from dispatcher.feed.syntax import Path
+from dispatcher.feed.wire import NO_SHAPE
 
 TRIGGERS = ("cronTime", "every", "at")
 SAME = (("job", "taskName"), ("payload", "taskParams"))
@@ -26,8 +27,6 @@ RESERVED = frozenset(
     {"content-type", "attempt", "shard", "revision", "not_after", "traceparent", "tracestate"}
 )
 _KEY = "[key]"
-_RARE = frozenset({*TRIGGER_FIELDS, "dst"} - {"cronTime", "timezone"})
-_HASHED = re.compile(r"(?:^|[\s,])H(?:[(/\s,]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +39,44 @@ class Fault:
 
 
 class EntryCheck:
-    """Checks entries one by one; what many share (triggers) is checked once and remembered."""
+    """Checks entries one by one; what many share, their shape, is checked once and numbered."""
 
     def __init__(self) -> None:
-        self._triggers: dict[object, list[Fault]] = {}
+        self._sound: dict[Shape, int] = {}
+        self._timings: dict[object, list[Fault]] = {}
         self._validate = JobEntry.__pydantic_validator__.validate_python
 
-    def faults(self, entry: Any, merged: dict[str, Any]) -> list[Fault]:
-        """Return the faults of an entry as written (`entry`) and with the defaults it takes (`merged`)."""
+    def check(self, entry: Any, merged: Any) -> tuple[list[Fault], int]:
+        """Return the faults of an entry, as written and with its defaults, and the number of its shape."""
+        shape = shape_of(entry) if isinstance(entry, dict) else None
+        number = NO_SHAPE if shape is None else self._sound.get(shape, NO_SHAPE)
+        if number != NO_SHAPE and has_sound_rest(entry):
+            return [], number
+        found = self._faults(entry, merged)
+        if not found and shape is not None:
+            number = self._sound[shape] = len(self._sound)
+        return found, number
+
+    def _faults(self, entry: Any, merged: Any) -> list[Fault]:
         try:
             self._validate(entry)
         except ValidationError as error:
             found = [_explained(details, JobEntry) for details in error.errors(include_url=False)]
-            bad = {fault.path[0] for fault in found if fault.path}
-            if isinstance(entry, dict):
-                sound = {name: value for name, value in merged.items() if name not in bad}
-                found += _counted(entry) + _trigger_faults(sound) + header_faults(entry)
+        else:
+            found = []
+        if not isinstance(entry, dict):
             return found
-        found = self._timing(merged)
-        if not _is_whole(entry):
-            found = _counted(entry) + found
-        if "headers" in entry:
-            found = found + header_faults(entry)
-        return found
+        bad = {fault.path[0] for fault in found if fault.path}
+        sound = {name: value for name, value in merged.items() if name not in bad}
+        return found + _counted(entry) + self._timing(sound) + header_faults(entry)
 
-    def _timing(self, merged: dict[str, Any]) -> list[Fault]:
-        get = merged.get
-        cron = get("cronTime")
-        hashed = cron is not None and ("H" in cron or "h" in cron) and _HASHED.search(cron) is not None
-        shape: tuple[Any, ...] = (cron, get("timezone"), get("jobName") if hashed else None)
-        if not _RARE.isdisjoint(merged):
-            shape += (*map(get, TRIGGER_FIELDS), repr(get("dst")))
-        found = self._triggers.get(shape)
+    def _timing(self, sound: Mapping[str, Any]) -> list[Fault]:
+        """Check the time of an entry, once for all that have the same."""
+        named = sound.get("jobName") if is_hashed(sound.get("cronTime")) else None
+        shape = (*map(sound.get, TRIGGER_FIELDS), repr(sound.get("dst")), named)
+        found = self._timings.get(shape)
         if found is None:
-            found = self._triggers[shape] = _trigger_faults(merged)
+            found = self._timings[shape] = _trigger_faults(sound)
         return found
 
 
@@ -110,15 +113,6 @@ def header_faults(entry: Mapping[str, Any]) -> list[Fault]:
         for name in (headers if isinstance(headers, dict) else ())
         if name.casefold() in RESERVED or name.casefold().startswith("ce_")
     ]
-
-
-def _is_whole(entry: Mapping[str, Any]) -> bool:
-    """Tell whether `_counted` has nothing to say, which is so nearly always."""
-    return (
-        ("cronTime" in entry) + ("every" in entry) + ("at" in entry) == 1
-        and ("job" in entry) != ("taskName" in entry)
-        and not ("payload" in entry and "taskParams" in entry)
-    )
 
 
 def _counted(entry: Mapping[str, Any]) -> list[Fault]:

@@ -23,7 +23,7 @@ from dispatcher.core.zone import load_zone
 from dispatcher.errors import ScheduleUnreadable
 from dispatcher.feed import file, wire
 from dispatcher.feed.entries import Entries, Valid, decode, not_utf8
-from dispatcher.feed.wire import Ask, Done, Kind
+from dispatcher.feed.wire import Ask, Change, Done, Kind
 
 _PR_SET_PDEATHSIG = 1
 
@@ -112,7 +112,9 @@ def _changes(entries: Iterable[Valid], in_force: InForce, shards: int) -> Iterat
             continue
         key = found.entry.get("key")
         key_hash = name_hash if key is None else murmur2(key.encode())
-        yield wire.pack_change(held is None, shard, key_hash, found.definition)
+        yield wire.pack_change(
+            Change(held is None, shard, key_hash, found.shape, found.name, found.definition)
+        )
 
 
 def _write_removed(answers: BinaryIO, in_force: InForce) -> None:

@@ -17,11 +17,11 @@ from typing import IO
 
 import dispatcher
 from dispatcher.core.instant import Instant
-from dispatcher.core.job import Job, JobReader, digest_of
+from dispatcher.core.job import Job, JobReader, delay_of, digest_of
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.errors import InvalidSchedule, ScheduleUnreadable
 from dispatcher.feed import wire
-from dispatcher.feed.wire import Ask, Done, Kind
+from dispatcher.feed.wire import NO_SHAPE, Ask, Change, Done, Kind
 
 DEFAULT_LIMIT_SECONDS = 300.0
 
@@ -49,6 +49,7 @@ class _Difference:
     added: list[Job] = field(default_factory=list)
     changed: list[Job] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    likes: dict[int, Job] = field(default_factory=dict)
 
 
 class Comparer:
@@ -161,12 +162,21 @@ class Comparer:
 
     def _take(self, body: bytes, found: dict[int, _Difference]) -> None:
         for change in wire.unpack_changes(body):
-            reader = self._readers.get(change.shard)
-            if reader is None:
-                reader = self._readers[change.shard] = JobReader()
-            job = reader.read(change.definition, change.key_hash)
             into = found[change.shard]
+            like = into.likes.get(change.shape)
+            if like is None:
+                job = self._reader(change.shard).read(change.definition, change.key_hash)
+                if change.shape != NO_SHAPE:
+                    into.likes[change.shape] = job
+            else:
+                job = _alike(like, change)
             (into.added if change.added else into.changed).append(job)
+
+    def _reader(self, shard: int) -> JobReader:
+        reader = self._readers.get(shard)
+        if reader is None:
+            reader = self._readers[shard] = JobReader()
+        return reader
 
     def _failure(self, kind: Kind, text: str) -> str:
         if kind is Kind.UNREADABLE:
@@ -184,6 +194,13 @@ class Comparer:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
         hint = "; was there too little memory?" if code == -9 else ""
         return f"{self._ask.path}: the process that compares it {how}{hint}"
+
+
+def _alike(like: Job, change: Change) -> Job:
+    """Return the job of a change that has the shape of a job read before."""
+    trigger = like.trigger
+    delay = delay_of(change.name, trigger.jitter_ms) if trigger.jitter_ms else 0
+    return Job(change.name, change.definition, trigger, like.policy, like.route, change.key_hash, delay)
 
 
 def _held(base: ShardBase) -> Iterator[bytes]:

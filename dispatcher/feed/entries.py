@@ -12,6 +12,7 @@ from dispatcher.feed.definition import encode
 from dispatcher.feed.prose import named, shown
 from dispatcher.feed.strict_json import Text
 from dispatcher.feed.syntax import Broken, Path, Scan, skip
+from dispatcher.feed.wire import NO_SHAPE
 
 MOST_PROBLEMS = 1000
 """How many problems are told one by one; a last line counts the rest."""
@@ -23,11 +24,15 @@ _NOTHING_AFTER_JOBS = re.compile(r"\][ \t\n\r]*\}[ \t\n\r]*\Z")
 
 
 class Valid(NamedTuple):
-    """A valid entry with its defaults. `known` as the caller's `Known` said. A tuple: there are many."""
+    """A valid entry with its defaults. A tuple: there are many.
+
+    `shape` is the number of its shape, `known` as the caller's `Known` said.
+    """
 
     name: str
     entry: dict[str, Any]
     definition: bytes
+    shape: int
     known: bool
 
 
@@ -130,7 +135,7 @@ class Entries:
 
     def _jobs(self, start: int) -> Iterator[Valid]:
         text = Text(self._text, self._note, start, depth=1)
-        defaults, faults_of = self._defaults, self._check.faults
+        defaults, check = self._defaults, self._check.check
         for offset in text.elements():
             before = len(self._faults) + self._uncounted
             entry = text.value()
@@ -142,7 +147,7 @@ class Entries:
             elif self._known is not None and (found := self._same(offset, merged)) is not None:
                 yield found
                 continue
-            faults = faults_of(entry, merged)
+            faults, shape = check(entry, merged)
             if faults:
                 self._job = _name_in(entry)
                 self._explain(offset, faults)
@@ -150,7 +155,7 @@ class Entries:
             name = _name_in(entry)
             fresh = name is None or self._is_first(name, offset)
             if not faults and fresh and name is not None:
-                yield Valid(name, merged, encode(merged), known=False)
+                yield Valid(name, merged, encode(merged), shape, known=False)
         self._tail(skip(self._text, text.at))
 
     def _tail(self, at: int) -> None:
@@ -170,7 +175,7 @@ class Entries:
         definition = encode(merged)
         if not self._known(name, definition) or not self._is_first(name, offset):
             return None
-        return Valid(name, merged, definition, known=True)
+        return Valid(name, merged, definition, NO_SHAPE, known=True)
 
     def _is_first(self, name: str, offset: int) -> bool:
         first = self._names.setdefault(name, offset)

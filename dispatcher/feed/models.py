@@ -17,6 +17,8 @@ HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~\-]{1,200}$"
 TOPIC = r"^([A-Za-z0-9_\-]|\.[A-Za-z0-9_\-]|\.\.[A-Za-z0-9._\-])[A-Za-z0-9._\-]*$"
 RULE = "errorMessage"
 """Where a field's rule lies in its schema; editors show it too."""
+LONGEST_NAME = 200
+LONGEST_DESCRIPTION = 10_000
 LONGEST_SECONDS = 315_360_000
 """Ten years: more than any window of a job, less than what overflows."""
 
@@ -133,7 +135,7 @@ class Options(Model):
     overlap: Literal["allow", "forbid", "queue"] = rule(
         '"allow", "forbid" or "queue"', "What the pool does when the last run has not ended.", "allow"
     )
-    description: str = rule("text of at most 10000 characters", "For people.", max_length=10_000)
+    description: str = rule("text of at most 10000 characters", "For people.", max_length=LONGEST_DESCRIPTION)
     labels: dict[
         Annotated[str, StringConstraints(min_length=1, max_length=200)],
         Annotated[str, StringConstraints(max_length=1000)],
@@ -143,7 +145,7 @@ class Options(Model):
 class JobEntry(Options):
     """One job: its name, exactly one of `cronTime`, `every` and `at`, and what the worker runs."""
 
-    job_name: Annotated[str, StringConstraints(max_length=200, pattern=JOB_NAME)] = Field(
+    job_name: Annotated[str, StringConstraints(max_length=LONGEST_NAME, pattern=JOB_NAME)] = Field(
         description="The job's name, unique: 1 to 200 letters, digits, `.`, `_`, `-` and inner spaces.",
         json_schema_extra={RULE: "1 to 200 of the characters A-Za-z0-9._- and inner spaces"},
         examples=["nightly-report"],

@@ -52,20 +52,27 @@ class Done:
 
 
 class Change(NamedTuple):
-    """A job that is new (`added`) or differs from the one in force. A tuple: there may be very many."""
+    """A job that is new (`added`) or differs from the one in force. A tuple: there may be very many.
+
+    Jobs of one shape share trigger, policy and route; `NO_SHAPE` is shared by none.
+    """
 
     added: bool
     shard: int
     key_hash: int
+    shape: int
+    name: str
     definition: bytes
 
 
+NO_SHAPE = 0xFFFFFFFF
+"""Stands where a shape's number would, for a job that shares its shape with none."""
 DIGEST_BYTES = 16
 BATCH_BYTES = 64 * 1024
 _HEAD = Struct("<IB")
 _SHARD = Struct("<I")
 _NAME = Struct("<H")
-_CHANGE = Struct("<?III")
+_CHANGE = Struct("<?IIIHI")
 
 
 class Truncated(Exception):  # noqa: N818 - the other side went away; the caller says what that means
@@ -156,18 +163,22 @@ def unpack_names(body: bytes) -> Iterator[str]:
         at = end
 
 
-def pack_change(added: bool, shard: int, key_hash: int, definition: bytes) -> bytes:  # noqa: FBT001 - as in `Change`
+def pack_change(change: Change) -> bytes:
     """Return one job for a `changes` frame."""
-    return _CHANGE.pack(added, shard, key_hash, len(definition)) + definition
+    added, shard, key_hash, shape, name, definition = change
+    encoded = name.encode()
+    return _CHANGE.pack(added, shard, key_hash, shape, len(encoded), len(definition)) + encoded + definition
 
 
 def unpack_changes(body: bytes) -> Iterator[Change]:
     """Yield the jobs of a `changes` frame."""
     at = 0
     while at < len(body):
-        added, shard, key_hash, length = _CHANGE.unpack_from(body, at)
-        at += _CHANGE.size + length
-        yield Change(added, shard, key_hash, body[at - length : at])
+        added, shard, key_hash, shape, name_length, length = _CHANGE.unpack_from(body, at)
+        middle = at + _CHANGE.size + name_length
+        name = body[middle - name_length : middle].decode()
+        at = middle + length
+        yield Change(added, shard, key_hash, shape, name, body[middle:at])
 
 
 def pack_problems(revision: str, problems: tuple[Problem, ...]) -> bytes:

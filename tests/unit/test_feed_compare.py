@@ -261,3 +261,35 @@ def test_many_jobs_come_back_whole_in_many_frames(comparer: Comparer, path: Path
     gone = comparer.compare(back, SEEN).changes
     assert sorted(name for change in gone for name in change.removed) == sorted(jobs)
     assert {(change.removed_in_all, change.in_force_in_all) for change in gone} == {(5000, 5000)}
+
+
+ALIKE: list[dict[str, Any]] = [
+    {},
+    {"priority": 9},
+    {"every": "3s", "cronTime": ...},
+    {"timezone": "Europe/Berlin", "dst": {"gap": "skip"}},
+    {"timezone": "Europe/Berlin", "dst": {"gap": "run"}},
+    {"jitterSeconds": 600},
+    {"cronTime": "H H * * *"},
+    {"headers": {"a": "b"}},
+    {"headers": {"a": "c"}},
+    {"topic": "own", "key": "k"},
+    {"catchUp": "all", "misfireGraceSeconds": 5, "expiresAfterSeconds": 7},
+    {"enabled": False},
+    {"job": ..., "payload": ..., "taskName": "y", "taskParams": {"z": 1}},
+]
+
+
+def test_jobs_that_are_alike_come_back_as_the_loader_makes_them(comparer: Comparer, path: Path) -> None:
+    jobs = {}
+    for n in range(4 * len(ALIKE)):
+        fields = {"jobName": f"n{n}", "cronTime": "5 * * * *", "job": "x", "payload": n} | ALIKE[
+            n % len(ALIKE)
+        ]
+        jobs[f"n{n}"] = {name: value for name, value in fields.items() if value is not ...}
+    path.write_bytes(text_of(jobs))
+    changes = comparer.compare([ShardBase(shard, 0, "", ()) for shard in range(SHARDS)], SEEN).changes
+    wanted = load(path.read_bytes(), "f").schedule.jobs
+    got = {job.name: job for change in changes for job in change.added}
+    assert got == wanted
+    assert len({job.delay_ms for job in got.values()}) > 1

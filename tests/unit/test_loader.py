@@ -343,3 +343,33 @@ def test_jobs_that_share_a_trigger_share_the_object() -> None:
     loaded = load(json.dumps({"jobs": jobs}).encode(), "f").schedule.jobs
     assert len({id(job.trigger) for job in loaded.values()}) == 2
     assert loaded["j0"].definition == encode_definition(jobs[0])
+
+
+@pytest.mark.parametrize(
+    ("sound", "unsound"),
+    [
+        ({"enabled": True}, {"enabled": 1}),
+        ({"priority": 1}, {"priority": True}),
+        ({"priority": 5}, {"priority": "5"}),
+        ({"priority": 5}, {"priority": 5.0}),
+        ({"job": "x"}, {"job": 5}),
+        ({"description": "x"}, {"description": "x" * 10_001}),
+        ({"jobName": "b"}, {"jobName": "b\n"}),
+        ({"jobName": "b"}, {"jobName": "b" * 201}),
+        ({"dst": {"gap": "run"}}, {"dst": {"gap": "runs"}}),
+        ({"headers": {"a": ""}}, {"headers": {"a": 0}}),
+        ({"cronTime": "H * * * *"}, {"cronTime": "H(0-61) * * * *"}),
+        ({"payload": 1}, {"taskParams": 1, "payload": 1}),
+    ],
+    ids=repr,
+)
+def test_a_job_that_looks_like_a_valid_one_is_checked_all_the_same(
+    sound: dict[str, Any], unsound: dict[str, Any]
+) -> None:
+    entry = {"jobName": "a", "cronTime": "* * * * *", "job": "x"}
+    jobs = [entry | {"jobName": "b"} | sound, entry | {"jobName": "c"} | sound, entry | unsound]
+    if "jobName" in sound:
+        jobs[1]["jobName"] = "c"
+    lines = ",\n".join(json.dumps(job) for job in jobs)
+    (problem,) = problems_of(f'{{"jobs": [\n{lines}\n]}}'.encode())
+    assert problem.startswith("f.json:4:")
