@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint format schema lock clean
+.PHONY: help run test unit bench lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ test: $(READY) $(KAFKA_LIBS) ## Set up, start a real Kafka and run every test bu
 
 unit: $(READY) ## Run the unit tests alone: no broker
 	$(BIN)/pytest -m "not long" tests/unit
+
+BENCH := $(addprefix --only ,$(ONLY)) $(if $(SCALE),--scale $(SCALE))
+
+bench: $(READY) $(KAFKA_LIBS) ## Measure speed and memory on a real Kafka: 20 minutes; ONLY=burst, SCALE=0.1
+	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH) --json $(if $(strip $(BENCH)),.cache/bench.json,tests/bench/results/latest.json)
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .

@@ -1,0 +1,20 @@
+"""All benchmarks: `make bench`, or `PYTHONPATH=tests python -m bench --help`."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import burst, catch_up, idle, lateness, million, reload
+from bench.harness import run
+
+run(
+    {
+        "catch-up": catch_up.measure,
+        "burst": burst.measure,
+        "million": million.measure,
+        "reload": reload.measure,
+        "idle": idle.measure,
+        "lateness": lateness.measure,
+    },
+    sys.argv[1:],
+)
