@@ -1,1 +1,1 @@
-"""Cron for Kafka: turns the entries of one schedule file into exactly one committed record per planned fire."""
+"""Cron for Kafka: exactly one committed record for every planned fire of one schedule file."""

@@ -34,7 +34,8 @@ class InvalidCron(DispatcherError):
         self.field = field
         self.value = value
         self.advice = advice
-        super().__init__(": ".join(part for part in (field, what) if part) + (f"; {advice}" if advice else ""))
+        told = ": ".join(part for part in (field, what) if part)
+        super().__init__(f"{told}; {advice}" if advice else told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class TopicsUnfit(DispatcherError):
 
 
 class LedgerUnfit(DispatcherError):
-    """A ledger this process must not continue: other cluster, other shard count, newer format, lost offsets."""
+    """A ledger this process must not continue: of another cluster or shard count, newer, or cut off."""
 
 
 class TransactionFailed(DispatcherError):

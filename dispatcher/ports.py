@@ -60,7 +60,10 @@ class ShardLog(Protocol):
     """The transactional side of one shard: its stable transactional id and its ledger partition."""
 
     def fence(self) -> None:
-        """Make every older producer of this shard powerless. Raises KafkaUnreachable, Fenced, TransactionFailed."""
+        """Make every older producer of this shard powerless.
+
+        Raises KafkaUnreachable, or TransactionFailed or a kind of it.
+        """
         ...
 
     def commit(self, outgoing: Sequence[Outgoing], *, isolate: bool = False) -> Committed:
@@ -99,7 +102,7 @@ class TopicDirectory(Protocol):
     """Knows the topics of the cluster."""
 
     def facts(self, topic: str) -> TopicFacts | None:
-        """Return what is known of a topic, asking the broker at most now and then; None when there is none."""
+        """Return what is known of a topic, asking the broker now and then; None when there is none."""
         ...
 
     def forget(self) -> None:

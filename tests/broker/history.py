@@ -152,6 +152,9 @@ def _committed(bootstrap: str, topic: str) -> list[tuple[int, dict[str, bytes], 
             if message.error() is not None:
                 left.discard(partition)
             else:
-                found.append((partition, dict(message.headers() or []), message.value() or b""))
+                headers = {
+                    name: bytes(value) for name, value in message.headers() or [] if isinstance(value, bytes)
+                }
+                found.append((partition, headers, message.value() or b""))
     consumer.close()
     return found

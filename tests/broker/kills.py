@@ -114,10 +114,10 @@ def main() -> int:
     verdict = outcome.verdict
     print("\n| kills | edits | seconds | planned | committed | skipped | lost | doubled | unexpected |")
     print("|---|---|---|---|---|---|---|---|---|")
-    print(
-        f"| {outcome.kills} | {outcome.edits} | {outcome.seconds:.0f} | {verdict.planned} | {verdict.committed} | "
-        f"{verdict.skipped} | {len(verdict.lost)} | {len(verdict.doubled)} | {len(verdict.unexpected)} |"
-    )
+    counts = (verdict.planned, verdict.committed, verdict.skipped)
+    wrong = (len(verdict.lost), len(verdict.doubled), len(verdict.unexpected))
+    row = (outcome.kills, outcome.edits, round(outcome.seconds), *counts, *wrong)
+    print(f"| {' | '.join(map(str, row))} |")
     for name in ("lost", "doubled", "unexpected", "wrong_counts"):
         for fire in getattr(verdict, name)[:20]:
             print(f"{name}: {fire}")

@@ -6,11 +6,11 @@ import random
 from collections import Counter
 
 import pytest
+from shard_world import World, job, with_limits
 
 from dispatcher.core.batch import Rest
 from dispatcher.core.instant import from_text
 from dispatcher.core.job import Job
-from shard_world import World, job, with_limits
 
 T0 = from_text("2026-11-20T12:00:00Z")
 HISTORIES = 400
@@ -101,7 +101,9 @@ class Shaken:
 
     def faults(self) -> list[str]:
         """Return what is wrong with the history, by arithmetic on the events alone."""
-        applied = {data["change"]: _ms(data["effectiveFrom"]) for _, data in self.world.events_of("schedule.applied")}
+        applied = {
+            data["change"]: _ms(data["effectiveFrom"]) for _, data in self.world.events_of("schedule.applied")
+        }
         tenures: dict[str, list[list[int]]] = {}
         for kind, name, data in self.world.events:
             if not kind.startswith("job.") or data["change"] not in applied:
