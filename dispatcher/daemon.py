@@ -8,6 +8,7 @@ then this process leaves the group.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ from dispatcher.produce.host import ShardHost
 from dispatcher.produce.ownership import Ownership
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline, Service
+
+_COLLECTOR = (50_000, 20, 100)
+"""A full collection walks every job and holds all threads meanwhile: it must be rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Daemon:
 
     def run(self) -> None:
         """Work until `stop`. Raises the DispatcherError that made going on impossible."""
+        gc.set_threshold(*_COLLECTOR)
         for shard in range(self._plant.shards):
             self._tail.follow(shard)
         started: list[Service] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -169,6 +170,7 @@ class ShardThread:
                 "schedule.applied", revision=shard.state.position.revision[:12], jobs=len(shard.state.records)
             )
             self._check_topics(shard)
+            gc.freeze()  # what is in force stays: no collection need walk it again
             if staged:  # the file may have changed while there was nothing to compare it with
                 self._around.recompare()
         elif batch.kind == "held" and shard.changing.held is not None:

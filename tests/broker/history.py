@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 LANES = ("critical", "high", "normal", "low")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,6 +128,11 @@ def _tenure(history: History, kind: str, data: dict[str, object], at: int) -> No
     definition = data.get("definition")
     if kind != "job.removed" and isinstance(definition, dict):
         tenures.append(Tenure(int(str(definition["every"]).rstrip("s")) * 1000, at))
+
+
+def _headers(message: Message) -> Iterator[tuple[str, bytes]]:
+    for name, value in cast("list[tuple[str, bytes]]", message.headers() or []):
+        yield name, value
 
 
 def _committed(bootstrap: str, topic: str) -> list[tuple[int, dict[str, bytes], bytes]]:
