@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -130,9 +129,8 @@ def _tenure(history: History, kind: str, data: dict[str, object], at: int) -> No
         tenures.append(Tenure(int(str(definition["every"]).rstrip("s")) * 1000, at))
 
 
-def _headers(message: Message) -> Iterator[tuple[str, bytes]]:
-    for name, value in cast("list[tuple[str, bytes]]", message.headers() or []):
-        yield name, value
+def _headers(message: Message) -> dict[str, bytes]:
+    return dict(cast("list[tuple[str, bytes]]", message.headers() or []))
 
 
 def _committed(bootstrap: str, topic: str) -> list[tuple[int, dict[str, bytes], bytes]]:
@@ -159,9 +157,6 @@ def _committed(bootstrap: str, topic: str) -> list[tuple[int, dict[str, bytes], 
             if message.error() is not None:
                 left.discard(partition)
             else:
-                headers = {
-                    name: bytes(value) for name, value in message.headers() or [] if isinstance(value, bytes)
-                }
-                found.append((partition, headers, message.value() or b""))
+                found.append((partition, _headers(message), message.value() or b""))
     consumer.close()
     return found
