@@ -72,7 +72,7 @@ def decode(key: bytes, value: bytes | None) -> Fact:
                 "upgrade it before it takes this shard"
             )
         return _decode_value(kind, name, data, lines)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LedgerUnfit(
             f"ledger record {key!r} cannot be read: {error!r}; only a dispatcher may write there"
         ) from error
@@ -92,7 +92,8 @@ def _decode_tombstone(kind: str, name: str) -> Fact:
 def _decode_value(kind: str, name: str, data: dict[str, Any], lines: list[bytes]) -> Fact:
     match kind:
         case "job":
-            return JobVersions(name, tuple(map(_version, data["versions"], lines)))
+            heads = data["versions"]
+            return JobVersions(name, tuple(_version(*each) for each in zip(heads, lines, strict=True)))
         case "cursor":
             return _read_position(data)
         case "timer":
