@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import nsmallest
+from operator import attrgetter
 
 from dispatcher.core.batch import Draft, Limits
 from dispatcher.core.change import (
@@ -126,7 +128,7 @@ class Changing:
 
     def until(self) -> Instant | None:
         """Return when a held change is to be looked at again."""
-        return None if self.held is None else self.held.until
+        return None if self.held is None or self._change is None else self.held.until
 
     def _fits(self, change: ChangeSet) -> bool:
         assert self._state.position is not None
@@ -197,5 +199,7 @@ class Changing:
             into.events.append(job_event(name, job, old, numbered))
 
     def _old_revisions(self) -> list[Fact]:
-        over = len(self._state.revisions) - _REVISIONS_KEPT
-        return [RevisionGone(one) for one in list(self._state.revisions)[:over]] if over > 0 else []
+        revisions = self._state.revisions.values()
+        over = len(revisions) - _REVISIONS_KEPT
+        oldest = nsmallest(over, revisions, key=attrgetter("applied")) if over > 0 else ()
+        return [RevisionGone(one.revision) for one in oldest]
