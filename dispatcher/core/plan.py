@@ -125,7 +125,7 @@ class Plan:
     def put_back(self) -> None:
         """Undo all pulling beyond the cursor; needed before records change."""
         for group, due in reversed(self._pulled):
-            if group.members and (group.due is None or due < group.due):
+            if group.members and due >= self.cursor.due and (group.due is None or due < group.due):
                 self._wait(group, due)
         self._ready, self._at, self._pulled = [], 0, []
 
