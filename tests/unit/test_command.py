@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.command import (
+    COMMAND_TYPES,
+    MAX_BYTES,
+    BadCommandError,
+    Command,
+    CommandType,
+    decode_command,
+    encode_command,
+)
+
+
+@given(
+    st.sampled_from(COMMAND_TYPES),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200),
+)
+def test_a_command_comes_out_as_it_went_in(kind: CommandType, ident: str) -> None:
+    assert decode_command(encode_command(Command(kind, ident))) == Command(kind, ident)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "JSON object of at most 1 MB"),
+        (b"x" * (MAX_BYTES + 1), "at most 1 MB"),
+        (b"", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b"[]", "`v` 1"),
+        (b"null", "`v` 1"),
+        (b"{}", "`v` 1"),
+        (b'{"v":2,"type":"adopt","id":"x"}', "`v` 1"),
+        (b'{"v":1,"id":"x"}', "unknown type None; known are adopt, accept-clock"),
+        (b'{"v":1,"type":"explode","id":"x"}', "unknown type 'explode'"),
+        (b'{"v":1,"type":["adopt"],"id":"x"}', "unknown type"),
+        (b'{"v":1,"type":{},"id":"x"}', "unknown type"),
+        (b'{"v":1,"type":"adopt"}', "`id` must be a string"),
+        (b'{"v":1,"type":"adopt","id":""}', "1 to 200"),
+        (b'{"v":1,"type":"adopt","id":7}', "`id` must be a string"),
+        (json.dumps({"v": 1, "type": "adopt", "id": "x" * 201}).encode(), "1 to 200"),
+    ],
+)
+def test_what_is_no_command_is_refused_with_the_reason(value: bytes | None, why: str) -> None:
+    with pytest.raises(BadCommandError) as told:
+        decode_command(value)
+    assert why in str(told.value)
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_never_an_accident(value: bytes) -> None:
+    with pytest.raises(BadCommandError):
+        decode_command(value)
+
+
+def test_the_reason_stays_short_whatever_was_sent() -> None:
+    with pytest.raises(BadCommandError) as told:
+        decode_command(json.dumps({"v": 1, "type": "x" * 100_000, "id": "x"}).encode())
+    assert len(str(told.value)) < 300
