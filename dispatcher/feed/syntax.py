@@ -33,7 +33,7 @@ _STRING_FAULTS = {
 }
 
 
-class Broken(Exception):  # noqa: N818 - it marks a place in a text; the loader turns it into a Problem
+class Broken(Exception):
     """The text is not JSON from `offset` on."""
 
     def __init__(self, offset: int, what: str) -> None:

@@ -75,7 +75,7 @@ _NAME = Struct("<H")
 _CHANGE = Struct("<?IIIHI")
 
 
-class Truncated(Exception):  # noqa: N818 - the other side went away; the caller says what that means
+class Truncated(Exception):
     """The stream ended, between frames or in one."""
 
 

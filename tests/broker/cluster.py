@@ -34,7 +34,7 @@ _JVM = (
 )
 
 
-class NoKafka(Exception):  # noqa: N818 - a state of the machine, told as one
+class NoKafka(Exception):
     """No broker can be had on this machine; the text says what is missing."""
 
 

@@ -72,7 +72,7 @@ def reached(tail: LedgerTail, offset: int) -> bool:
 def test_a_copy_equals_a_fresh_read_tombstones_and_aborted_records_included(
     kafka: str, topics: TopicNames, log: KafkaShardLog, tail: LedgerTail
 ) -> None:
-    chance = random.Random(7)  # noqa: S311 - a table of facts, longhand
+    chance = random.Random(7)
     records = [
         put(topics, b"k%d" % chance.randrange(40), None if chance.random() < 0.3 else b"%d" % n)
         for n in range(400)

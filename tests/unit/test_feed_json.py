@@ -47,7 +47,7 @@ PIECES = [
 fragments = st.sampled_from(PIECES)
 
 
-class Refused(Exception):  # noqa: N818 - a verdict, not an error
+class Refused(Exception):
     pass
 
 
