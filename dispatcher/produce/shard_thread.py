@@ -20,7 +20,7 @@ from dispatcher.core.state import ShardState
 from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, LedgerUnfit, TransactionFailed
 from dispatcher.ports import Committed
 from dispatcher.produce.culprit import Culprits
-from dispatcher.produce.ledger import Image, check_identity, read_to_end, restored
+from dispatcher.produce.ledger import NO_IMAGE, Image, check_identity, read_to_end, restored
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline, Loop
 
@@ -116,6 +116,7 @@ class ShardThread:
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
         self.taken = True
+        self._image = NO_IMAGE
         around.recompare()
 
     def _mind(self, state: ShardState) -> Shard:
