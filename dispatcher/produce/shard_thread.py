@@ -203,6 +203,7 @@ class ShardThread:
         if refused is not None:
             self._say.error("fire.unsendable", fire=refused.fire, why=refused.reason)
             shard.firing.refuse(refused.fire, refused.reason)
+            self._failures = 0  # that is progress: many refused fires must not slow their shard down
         elif self._culprits.searching:
             shard.firing.halve()
         return 0 if self._failures < _ALARM_AFTER else self._back_off()

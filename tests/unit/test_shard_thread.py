@@ -277,6 +277,17 @@ def test_a_refused_message_becomes_a_recorded_skip_and_the_others_go_out(jobs: s
     assert bench.skips() == [("b", "unsendable: too large", 1)] * 2
 
 
+def test_many_refused_fires_of_one_instant_do_not_slow_their_shard_down() -> None:
+    bench = Bench()
+    bad = [f"b{number}" for number in range(40)]
+    bench.started(*map(job, [*bad, "good"]))
+    bench.broker.refuses = lambda outgoing: any(is_of(name)(outgoing) for name in bad)
+    bench.minutes(1)
+    assert bench.clock.now - T0 < 31_000
+    bench.is_exact(at("good", 1))
+    assert len(bench.skips()) == 40
+
+
 def test_a_refused_timer_is_a_recorded_skip_with_the_same_words() -> None:
     bench = Bench()
     spread = job("b", jitterSeconds=50)
