@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit bench lint format schema lock clean
+.PHONY: help run test unit bench kill-test lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ BENCH := $(addprefix --only ,$(ONLY)) $(if $(SCALE),--scale $(SCALE))
 
 bench: $(READY) $(KAFKA_LIBS) ## Measure speed and memory on a real Kafka: 20 minutes; ONLY=burst, SCALE=0.1
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH) --json $(if $(strip $(BENCH)),.cache/bench.json,tests/bench/results/latest.json)
+
+KILLS ?= 60
+kill-test: $(READY) $(KAFKA_LIBS) ## Kill a dispatcher KILLS times (60) under load; fail if a fire is lost or doubled
+	PYTHONPATH=tests $(BIN)/python -m broker.kills --kills $(KILLS)
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
