@@ -112,7 +112,7 @@ class ShardThread:
         elif (missed := shard.missed(reading.now)) is not None:
             self._perform(missed, reading.now)
         assert state.position is not None
-        around.listen(self.number, state.position.commands)
+        around.listen(self.number, state.position.commands or 0)
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
         self.taken = True
@@ -255,7 +255,9 @@ class ShardThread:
 
     def _hold_clock(self, shard: Shard, why: str) -> None:
         shard.clock_hold = why
-        self._say.error("clock.held", why=why, mend="set the clock, or run `dispatcher accept-clock`")
+        self._say.error(
+            "clock.held", why=why, mend="set the clock if it is wrong, then run `dispatcher accept-clock`"
+        )
 
     def _open_inbox(self, shard: Shard) -> None:
         while True:

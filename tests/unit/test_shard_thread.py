@@ -649,10 +649,18 @@ def test_the_offset_of_commands_lies_in_the_ledger_and_is_where_listening_begins
     bench.rest()
     bench.crash()
     bench.rest()
-    assert bench.listened == [(0, None), (0, 41)]
+    assert bench.listened == [(0, 0), (0, 41)]
     position = [decode(*one) for one in ledger_of(bench) if one[0] == b"cursor"][-1]
     assert isinstance(position, Position)
     assert position.commands == 41
+
+
+def test_commands_asked_while_nobody_ran_are_read_though_there_never_was_one() -> None:
+    bench = Hosted()
+    bench.started(job("a"))
+    bench.crash()
+    bench.rest()
+    assert bench.listened == [(0, 0), (0, 0)], "from the end they would be lost without a word"
 
 
 def ledger_of(bench: Bench) -> list[tuple[bytes, bytes | None]]:
