@@ -30,8 +30,8 @@ records_ = st.builds(
 )
 intervals = st.builds(
     lambda due, name, length: Interval(Cursor(due, name), due + length, 1),
-    st.integers(10 * SECOND, 40 * SECOND), st.sampled_from(["", "a1-0-5", "m", "zz"]),
-    st.integers(1, 90 * SECOND),
+    st.integers(10, 40).map(lambda seconds: seconds * SECOND), st.sampled_from(["", "a1-0-5", "m", "zz"]),
+    st.integers(1, 90 * SECOND) | st.integers(1, 90).map(lambda seconds: seconds * SECOND),
 )  # fmt: skip
 
 
