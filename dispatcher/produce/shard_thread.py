@@ -51,6 +51,7 @@ class ShardThread:
         self._sure = False
         """Whether memory holds all that the ledger does; nothing is decided before."""
         self._failures = 0
+        self._suspects = 0
         self._culprits = Culprits()
         self._clocks: Reading | None = None
         self._known: dict[str, int | None] = {}
@@ -152,8 +153,10 @@ class ShardThread:
         self._sure = committed.suspect is None
         self._culprits.committed()
         self._tell(batch, shard)
+        self._suspects = 0 if committed.suspect is None else self._suspects + 1
         if committed.suspect is not None:
-            self._say.warning("commit.suspect", why=committed.suspect, kind=batch.kind)
+            loud = self._say.error if self._suspects >= _ALARM_AFTER else self._say.warning
+            loud("commit.suspect", why=committed.suspect, kind=batch.kind, in_a_row=self._suspects)
             self._resync()
         return committed
 

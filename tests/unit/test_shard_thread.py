@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from memory_log import Commit, HandClock, MemoryBroker, MemoryDirectory, MemoryLog
 from shard_world import IDENTITY, QUIET, TOPICS, job
+from structlog.testing import capture_logs
 
 from dispatcher.core.batch import Limits
 from dispatcher.core.codec import decode
@@ -165,6 +166,18 @@ def test_a_suspect_commit_costs_the_producer_and_the_ledger_is_read_again() -> N
     bench.minutes(1)
     assert bench.broker.epoch == epoch + 1
     bench.is_exact(at("a", 1), at("a", 2))
+
+
+def test_suspect_commits_in_a_row_are_an_alarm() -> None:
+    bench = Bench()
+    bench.started(job("a"))
+    bench.broker.commits.extend(
+        [Commit.SUSPECT, Commit.SUSPECT, Commit.SUSPECT, Commit.CLEAN, Commit.SUSPECT]
+    )
+    with capture_logs() as told:
+        bench.minutes(5)
+    levels = [entry["log_level"] for entry in told if entry["event"] == "commit.suspect"]
+    assert levels == ["warning", "warning", "error", "warning"]
 
 
 @pytest.mark.parametrize("unanswered", ["fencing", "asking", "reading"])
