@@ -43,6 +43,8 @@ class Lane(StrEnum):
     NORMAL = "normal"
     LOW = "low"
 
+    __hash__ = str.__hash__  # each fire looks its topic up by lane; an enum's own hash runs in Python
+
 
 def lane_of(priority: int) -> Lane:
     """Return the lane of a priority: 9-10 critical, 7-8 high, 3-6 normal, 0-2 low."""

@@ -83,11 +83,16 @@ class MessageMaker:
             ("ce_type", FIRE_TYPE),
             ("ce_source", f"/{topics.prefix}/shards/{shard}".encode()),
         ]
-        self._content = ("content-type", b"application/json")
-        self._attempt = ("attempt", b"1")
-        self._shard = ("shard", str(shard).encode())
-        self._time: tuple[Instant, tuple[str, bytes]] = (-1, ("ce_time", b""))
-        self._revision: tuple[str, tuple[str, bytes]] = ("", ("revision", b""))
+        self._tail = [
+            ("content-type", b"application/json"),
+            ("attempt", b"1"),
+            ("shard", str(shard).encode()),
+        ]
+        self._planned: Instant = -1
+        self._time = ("ce_time", b"")
+        self._at_time = b""
+        self._revision: str | None = None
+        self._end: Headers = []
 
     def topic_of(self, job: Job) -> str:
         """Return the topic a job's messages go to."""
@@ -96,25 +101,21 @@ class MessageMaker:
     def fire(self, job: Job, planned: Instant, revision: str) -> Outgoing:
         """Return the message of a job's fire. Raises KeyError when its topic cannot be written."""
         topic = self.topic_of(job)
-        reserved = job.route.topic is not None and self._topics.reserves(topic)
-        partitions = None if reserved else self._partitions(topic)
+        own = job.route.topic is not None
+        partitions = None if own and self._topics.reserves(topic) else self._partitions(topic)
         if partitions is None:
             raise KeyError(topic)
-        if self._time[0] != planned:
-            self._time = (planned, ("ce_time", to_text(planned).encode()))
-        if self._revision[0] != revision:
-            self._revision = (revision, ("revision", revision.encode()))
+        if self._planned != planned:
+            self._note_time(planned)
+        if self._revision != revision:
+            self._revision, self._end = revision, [*self._tail, ("revision", revision.encode())]
         name = job.name.encode()
-        time = self._time[1]
         headers = [
             *self._head,
-            ("ce_id", b"%b@%b" % (name, time[1])),
+            ("ce_id", name + self._at_time),
             ("ce_subject", name),
-            time,
-            self._content,
-            self._attempt,
-            self._shard,
-            self._revision[1],
+            self._time,
+            *self._end,
         ]
         if job.policy.expires_ms is not None:
             headers.append(("not_after", to_text(planned + job.policy.expires_ms).encode()))
@@ -122,6 +123,11 @@ class MessageMaker:
             headers.extend(job.route.headers)
         key = name if job.route.key is None else job.route.key.encode()
         return (topic, job.definition, key, job.key_hash % partitions, headers)
+
+    def _note_time(self, planned: Instant) -> None:
+        """Encode an instant once for all fires planned for it."""
+        text = to_text(planned).encode()
+        self._planned, self._time, self._at_time = planned, ("ce_time", text), b"@" + text
 
 
 def timer_of(job: Job, planned: Instant, message: Outgoing, grace_ms: int | None) -> Timer:
