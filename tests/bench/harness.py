@@ -15,6 +15,7 @@ from broker.cluster import running_kafka
 
 from bench.figure import Figure, table
 from bench.machine import machine, versions
+from bench.warm import warm_up
 from bench.world import World
 
 RESULTS = Path(__file__).with_name("results")
@@ -56,8 +57,9 @@ def _measured(name: str, measure: Measure, scale: float, repeat: int) -> Iterabl
     def tell(text: str) -> None:
         print(f"{name} {time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    tell("begins")
     with running_kafka() as bootstrap, tempfile.TemporaryDirectory(prefix="dispatcher-bench-") as directory:
+        tell("warming the broker up")
+        warm_up(bootstrap)
         figures = measure(World(bootstrap, Path(directory), scale, repeat, tell))
     tell("done")
     return figures
