@@ -353,7 +353,7 @@ def test_kills_in_the_middle_of_a_backlog_lose_and_double_nothing(place: Place) 
     with place.daemon("a", *flags) as daemon:
         until(lambda: daemon.text().count("schedule.applied") == 4, "all applied", SECONDS)
         daemon.kill()
-        back = now() + 10_000
+        back = now() + 7_000
         until(lambda: now() > back, "a backlog")
         for _ in range(2):
             at = len(daemon.text())
@@ -366,7 +366,7 @@ def test_kills_in_the_middle_of_a_backlog_lose_and_double_nothing(place: Place) 
         end = now() - 5_000
         assert daemon.terminate() == 0, daemon.text()[-3000:]
     verdict = place.history().judge(end)
-    is_clean(verdict, 3_000)
+    is_clean(verdict, 2_000)
     assert verdict.skipped == 0
 
 
