@@ -121,8 +121,12 @@ class ScheduleSink(Protocol):
         """Hand a change set to its shard. Never blocks."""
         ...
 
-    def looked(self, shards: tuple[int, ...]) -> None:
-        """Tell that the file was compared with these shards; their change sets, if any, were handed over."""
+    def looked(self, shards: tuple[int, ...], revision: str) -> None:
+        """Tell that the file was compared with these shards; their change sets, if any, were handed over.
+
+        `revision` is the file's as it is now, empty when it cannot be read: a change set of another that
+        still waits is no longer wanted.
+        """
         ...
 
     def refused(self, revision: str, error: DispatcherError) -> None:

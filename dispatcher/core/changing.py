@@ -76,6 +76,15 @@ class Changing:
         if self.held is not None and self.held.change.revision != change.revision:
             self.held = None
 
+    def forget_all_but(self, revision: str) -> None:
+        """Give up a change set that waits, unless it is of this revision: the file has changed again.
+
+        An empty revision says that the file cannot be read now, which changes nothing.
+        """
+        if self._change is not None and revision not in ("", self._change.revision):
+            self._change = None
+            self.held = None
+
     def adopt(self) -> bool:
         """Let the change that is held take force; return whether one was."""
         if self._change is None or self.held is None:

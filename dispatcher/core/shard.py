@@ -60,7 +60,7 @@ class Shard:
         """Return the first transaction of an owner: its name, and what the ledger belongs to."""
         state = self.state
         self._first_look_until = now + self._limits.first_look_ms
-        draft = self._draft("claim", state.position or fresh_position(now))
+        draft = self._draft("claim", state.position or fresh_position())
         draft.facts.append(Owner(self._instance, now))
         draft.move(abandoned=state.abandoned())
         if state.identity != identity:
@@ -105,9 +105,13 @@ class Shard:
         """Take a change set of the file."""
         self.changing.offer(change)
 
-    def looked(self) -> None:
-        """Learn that the file was looked at: backlog need not wait for it any longer."""
+    def looked(self, revision: str) -> None:
+        """Learn that the file was looked at and is of this revision (empty: it cannot be read).
+
+        Backlog need not wait for it any longer, and what waits of another revision is gone.
+        """
         self._first_look_until = None
+        self.changing.forget_all_but(revision)
 
     def take(self, command: Command | None, next_offset: int) -> None:
         """Take a command (None: a record that was none) and the offset behind it."""
@@ -169,7 +173,7 @@ class Shard:
     def _changes(self, draft: Draft, now: Instant) -> bool:
         found = self.changing.draft(now, draft)
         if self.changing.held is not None:
-            self.looked()
+            self._first_look_until = None
         return found
 
     def _asked(self, _draft: Draft, _now: Instant) -> bool:

@@ -170,6 +170,10 @@ class ShardState:
         )
 
 
-def fresh_position(now: Instant) -> Position:
-    """Return the position of a ledger that was never written: nothing before `now` was planned."""
-    return Position(Cursor(now), revision="", change=0)
+def fresh_position() -> Position:
+    """Return the position of a ledger that was never written.
+
+    Its cursor is at the very beginning: nothing is planned before the first change, and a clock that is
+    wrong at the first start leaves no trace.
+    """
+    return Position(Cursor(0), revision="", change=0)

@@ -23,6 +23,10 @@ Known = Callable[[str, bytes], bool]
 _NOTHING_AFTER_JOBS = re.compile(r"\][ \t\n\r]*\}[ \t\n\r]*\Z")
 
 
+MAX_DEFINITION = 4 * 1024 * 1024
+"""Largest definition in bytes: the ledger and the events hold several of a job in one record."""
+
+
 class Valid(NamedTuple):
     """A valid entry with its defaults. A tuple: there are many.
 
@@ -155,8 +159,21 @@ class Entries:
             name = _name_in(entry)
             fresh = name is None or self._is_first(name, offset)
             if not faults and fresh and name is not None:
-                yield Valid(name, merged, encode(merged), shape, known=False)
+                definition = encode(merged)
+                if len(definition) > MAX_DEFINITION:
+                    self._too_large(offset, name, len(definition))
+                else:
+                    yield Valid(name, merged, definition, shape, known=False)
         self._tail(skip(self._text, text.at))
+
+    def _too_large(self, offset: int, name: str, size: int) -> None:
+        self._job = name
+        self._note(
+            offset,
+            f"the job has {size} bytes with the defaults merged in; at most {MAX_DEFINITION} are kept "
+            "in Kafka, so let the payload name where the data lies",
+        )
+        self._job = None
 
     def _tail(self, at: int) -> None:
         """Check what follows the jobs where the survey stopped at them. Raises Broken."""

@@ -119,6 +119,8 @@ class Feed:
     def _compare(self, sight: Sight) -> float:
         bases = self._sink.bases()
         behind = [base for base in bases if base.revision != sight.revision]
+        if not behind:
+            self._delivered = None
         if not behind or self._delivered == sight.revision:
             return self._done(sight, bases)
         rest = self._rest_until - self._clock.read().monotonic
@@ -153,7 +155,7 @@ class Feed:
         """Leave the content alone: it is in force, or on its way, or nobody is there to take it yet."""
         self._lookout.settled(sight)
         self._handled, self._told, self._error = sight.key, None, None
-        self._sink.looked(tuple(base.shard for base in bases))
+        self._sink.looked(tuple(base.shard for base in bases), sight.revision)
         return self._poll
 
     def _complain(self, sight: Sight, revision: str, error: DispatcherError) -> float:
@@ -179,11 +181,13 @@ class Feed:
     def _tell(self, revision: str, error: DispatcherError) -> None:
         """Tell the sink once, and once more when there is a shard at last: that may decide the start."""
         self._error = error
+        if revision:
+            self._delivered = None
         shards = tuple(base.shard for base in self._sink.bases())
         before, self._told = self._told, (revision, str(error), bool(shards))
         if before is not None and before[:2] == self._told[:2] and (before[2] or not shards):
             self._told = before
-            self._sink.looked(shards)
+            self._sink.looked(shards, revision)
             return
         event = "schedule.refused" if revision else "schedule.unreadable"
         _log.error(event, file=self._path, revision=revision, reason=str(error)[:2000])

@@ -140,7 +140,7 @@ def topic_plan(
             TopicShape(names.shards, shards, 0, _deleted(7 * _DAY)),
             TopicShape(names.ledger, shards, 0, _LEDGER),
             TopicShape(names.commands, shards, 0, _deleted(retention.commands)),
-            TopicShape(names.events, shards, 0, _deleted(retention.events)),
+            TopicShape(names.events, shards, 0, (*_deleted(retention.events), _WHOLE_JOBS)),
             *(TopicShape(job, job_partitions, shards, _deleted(retention.jobs)) for job in jobs),
             TopicShape(names.dead, job_partitions, shards, _deleted(retention.dead)),
         ),
@@ -161,10 +161,14 @@ def _kept(settings: Mapping[str, str]) -> float:
     return float("inf") if found == "-1" else float(found)
 
 
+_WHOLE_JOBS = Rule("max.message.bytes", str(16 * _MEBIBYTE), Bound.AT_LEAST)
+"""Records of these topics hold definitions of jobs, old and new, larger than a lane may take."""
+
 _LEDGER = (
     Rule("cleanup.policy", "compact"),
     Rule("message.timestamp.type", "LogAppendTime"),
-    Rule("segment.bytes", str(16 * _MEBIBYTE), Bound.AT_MOST, str(64 * _MEBIBYTE)),
+    Rule("segment.bytes", str(32 * _MEBIBYTE), Bound.AT_MOST, str(64 * _MEBIBYTE)),
+    _WHOLE_JOBS,
     Rule("segment.ms", str(_HOUR), Bound.AT_MOST, str(_DAY)),
     Rule("min.cleanable.dirty.ratio", "0.1", Bound.AT_MOST, "0.5"),
     Rule("max.compaction.lag.ms", str(_HOUR), Bound.AT_MOST, str(_DAY)),

@@ -90,10 +90,10 @@ class ShardHost:
         """Hand a change set to its shard."""
         self._post(change.shard, partial(Shard.offer, change=change))
 
-    def looked(self, shards: tuple[int, ...]) -> None:
+    def looked(self, shards: tuple[int, ...], revision: str) -> None:
         """Tell shards that the file was compared with what they have in force."""
         for number in shards:
-            self._post(number, Shard.looked)
+            self._post(number, partial(Shard.looked, revision=revision))
 
     def refused(self, revision: str, error: DispatcherError) -> None:
         """Record a file that cannot be used; it is the end when no schedule is in force."""
@@ -106,7 +106,7 @@ class ShardHost:
         for number in sorted(base.shard for base in bases)[:1]:
             event = Event("schedule.refused", f"schedule.refused/{number}/{revision}", "", data)
             self._post(number, partial(Shard.tell, event=event))
-        self.looked(tuple(base.shard for base in bases))
+        self.looked(tuple(base.shard for base in bases), revision)
 
     # What the commands topic brings.
 

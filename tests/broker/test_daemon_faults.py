@@ -257,7 +257,6 @@ def test_a_held_file_takes_force_by_a_word(place: Place) -> None:
         assert other.terminate() == 0
 
 
-@pytest.mark.xfail(reason="looks at the file do not tell a shard that its held change is gone", strict=True)
 def test_a_held_file_that_is_taken_back_is_never_adopted(place: Place) -> None:
     place.install("--shards", "1")
     jobs = [job(f"j{number}") for number in range(20)]
@@ -376,7 +375,6 @@ def now_settled(place: Place, begun: int) -> bool:
     return not history.judge(begun).lost and len({name for name, at in history.fires if at > begun}) == 300
 
 
-@pytest.mark.xfail(reason="ledger and events take no more than Kafka's usual megabyte", strict=True)
 def test_a_job_too_large_for_its_lane_takes_force_and_can_be_edited(place: Place) -> None:
     place.shards = 1
     place.install("--shards", "1")

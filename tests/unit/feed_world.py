@@ -38,6 +38,7 @@ class Sink:
         self.changes: list[ChangeSet] = []
         self.refusals: list[tuple[str, str]] = []
         self.looks: list[tuple[int, ...]] = []
+        self.looked_at = ""
         self.hold = False
         self._bases = {shard: ShardBase(shard, 0, "", ()) for shard in range(SHARDS)}
         self.ready = set(range(SHARDS))
@@ -57,9 +58,10 @@ class Sink:
                 )
             self.changed.notify_all()
 
-    def looked(self, shards: tuple[int, ...]) -> None:
+    def looked(self, shards: tuple[int, ...], revision: str) -> None:
         with self.changed:
             self.looks.append(shards)
+            self.looked_at = revision
             self.changed.notify_all()
 
     def refused(self, revision: str, error: DispatcherError) -> None:

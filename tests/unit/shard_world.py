@@ -126,8 +126,13 @@ class World:
             in_force_in_all=len(old),
         )
         self.shard.offer(change)
-        self.shard.looked()
+        self.shard.looked(revision)
         return change
+
+    def looked(self) -> None:
+        """Tell the shard that the file holds what is in force."""
+        assert self.shard.state.position is not None
+        self.shard.looked(self.shard.state.position.revision)
 
     def events_of(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         """Return (subject, data) of every event of a type."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dispatcher.core.job import CatchUp, Lane, encode_definition
 from dispatcher.errors import InvalidSchedule
-from dispatcher.feed.entries import MOST_PROBLEMS, merge
+from dispatcher.feed.entries import MAX_DEFINITION, MOST_PROBLEMS, merge
 from dispatcher.feed.loader import load
 
 SEEDS = Path(__file__).parent / "seeds"
@@ -373,3 +373,10 @@ def test_a_job_that_looks_like_a_valid_one_is_checked_all_the_same(
     lines = ",\n".join(json.dumps(job) for job in jobs)
     (problem,) = problems_of(f'{{"jobs": [\n{lines}\n]}}'.encode())
     assert problem.startswith("f.json:4:")
+
+
+def test_a_job_too_large_for_its_ledger_record_is_refused() -> None:
+    entry = {"jobName": "huge", "cronTime": "@daily", "job": "x", "payload": "y" * (MAX_DEFINITION + 1)}
+    data = json.dumps({"jobs": [entry]}).encode()
+    with pytest.raises(InvalidSchedule, match=r"job \"huge\": the job has 41\d+ bytes .* at most 4194304"):
+        load(data, "s.json")

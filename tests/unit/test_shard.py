@@ -48,7 +48,7 @@ def test_a_crash_after_the_commit_doubles_nothing() -> None:
     assert isinstance(decided, Batch)
     world.write(decided)
     world.start(T0 + 31_000)
-    world.shard.looked()
+    world.looked()
     world.run_until(T0 + 31_000, T0 + MINUTE)
     assert world.fires == ["a@2026-11-20T12:01:00Z", "b@2026-11-20T12:01:00Z"]
 
@@ -57,7 +57,7 @@ def test_a_crash_before_the_commit_loses_nothing() -> None:
     world = started("a", "b")
     assert isinstance(world.shard.decide(T0 + 30_000), Batch)
     world.start(T0 + 31_000)
-    world.shard.looked()
+    world.looked()
     world.run(T0 + 31_000)
     assert sorted(world.fires) == ["a@2026-11-20T12:01:00Z", "b@2026-11-20T12:01:00Z"]
 
@@ -72,7 +72,7 @@ def test_a_batch_may_end_in_the_middle_of_an_instant() -> None:
     world.commit(decided, T0 + 30_000)
     assert len(world.fires) == 2
     world.start(T0 + 31_000)
-    world.shard.looked()
+    world.looked()
     world.run(T0 + 31_000)
     assert sorted(world.fires) == [f"{name}@2026-11-20T12:01:00Z" for name in "abcde"]
 
@@ -91,7 +91,7 @@ def test_three_hours_missed_are_settled_by_policy(
     world = started("a", catchUp=catch_up)
     back = T0 + 3 * HOUR - 29_000  # 15:00:01, one second after the 15:00 fire
     world.start(back)
-    world.shard.looked()
+    world.looked()
     world.run(back)
     assert skips(world) == skipped
     assert world.fires == sent if sent is not None else len(world.fires) == 180
@@ -101,7 +101,7 @@ def test_latest_sends_the_last_missed_fire_when_none_is_within_the_grace() -> No
     world = started("a", cronTime="0 * * * *")
     back = T0 + 3 * HOUR  # 15:00:30
     world.start(back + 40 * MINUTE)
-    world.shard.looked()
+    world.looked()
     world.run(back + 40 * MINUTE)
     assert world.fires == ["a@2026-11-20T15:00:00Z"]
     assert skips(world) == [("a", "coalesced", 2)]
@@ -111,7 +111,7 @@ def test_a_fire_due_at_the_end_of_an_interval_is_fresh_and_no_skip_even_without_
     world = started("a", catchUp="none", misfireGraceSeconds=0)
     back = T0 + 30_000 + 2 * MINUTE
     world.start(back)
-    world.shard.looked()
+    world.looked()
     world.run(back)
     assert world.fires == ["a@2026-11-20T12:03:00Z"]
     assert skips(world) == [("a", "missed", 2)]
@@ -127,7 +127,7 @@ def test_backlog_survives_a_crash_at_every_transaction() -> None:
     now = T0 + HOUR
     for _ in range(200):
         world.start(now)
-        world.shard.looked()
+        world.looked()
         decided = world.shard.decide(now)
         if isinstance(decided, Rest):
             break
@@ -181,7 +181,7 @@ def test_a_fire_that_an_edit_left_as_a_timer_is_not_backlog_too() -> None:
     world.offer([job("a", jitterSeconds=50, payload=1)], revision="r2", seen=T0 + 31_000)
     world.run(T0 + 31_000)
     world.start(T0 + 85_000)
-    world.shard.looked()
+    world.looked()
     world.run(T0 + 85_000)
     assert world.fires == ["a@2026-11-20T12:01:00Z"]
 
@@ -265,6 +265,27 @@ def test_a_file_that_removes_most_jobs_waits_for_adopt() -> None:
     assert list(world.shard.state.records) == ["j1"]
     assert world.shard.state.position is not None
     assert world.shard.state.position.commands == 5
+
+
+def test_a_held_file_that_is_taken_back_is_never_adopted() -> None:
+    world = started(*(f"j{number}" for number in range(10)))
+    world.offer([job("j1")], revision="r2", seen=T0 + 1_000)
+    world.run(T0 + 1_000)
+    world.looked()
+    world.shard.take(Command("adopt", "x"), 5)
+    world.run(T0 + 2_000)
+    assert len(world.shard.state.records) == 10
+    assert [data["done"] for _, data in world.events_of("command.obeyed")] == [False]
+
+
+def test_the_first_start_with_a_clock_far_ahead_leaves_nothing_in_the_future() -> None:
+    world = World()
+    world.start(T0 + 1_000 * HOUR)
+    world.start(T0)
+    world.offer([job("a")], revision="r1", seen=T0)
+    world.run(T0)
+    world.run_until(T0, T0 + 31_000)
+    assert world.fires == ["a@2026-11-20T12:01:00Z"]
 
 
 def test_a_stale_file_of_another_instance_is_held_then_takes_force() -> None:

@@ -27,7 +27,7 @@ class Shaken:
         self.revision = 0
         self.jobs: dict[str, Job] = {}
         self.world.start(self.now)
-        self.world.shard.looked()
+        self.world.looked()
 
     def live(self, steps: int) -> None:
         """Let so many things happen, then let all be settled."""
@@ -35,7 +35,7 @@ class Shaken:
             self.chance.choice([self.work, self.work, self.work, self.edit, self.crash, self.outage])()
         self.now += 1
         self.world.start(self.now)
-        self.world.shard.looked()
+        self.world.looked()
         self.world.run(self.now)
 
     def work(self) -> None:
@@ -68,7 +68,7 @@ class Shaken:
         self.world.start(self.now)
         if self.chance.random() < 0.5:
             self.edit(witnessed=False)
-        self.world.shard.looked()
+        self.world.looked()
 
     def edit(self, *, witnessed: bool = True) -> None:
         """Change the file: jobs come, go, are re-timed, or only carry something else."""

@@ -103,10 +103,15 @@ class Bench:
                 self.clock.pass_(round((wait or 0) * 1000))
         raise AssertionError(f"no rest after {steps} steps: {self.waits[-20:]}")
 
+    def looked(self) -> None:
+        """Tell the shard that the file holds what is in force."""
+        base = self.thread.base
+        self.thread.post(partial(Shard.looked, revision=base.revision if base is not None else ""))
+
     def offer(self, *jobs: Job, revision: str = "r1") -> None:
         change = change_to(self.thread.base, jobs, revision, self.clock.now)
         self.thread.post(partial(Shard.offer, change=change))
-        self.thread.post(Shard.looked)
+        self.thread.post(partial(Shard.looked, revision=revision))
 
     def started(self, *jobs: Job) -> None:
         """Take the shard and bring these jobs into force."""
@@ -209,7 +214,7 @@ def test_a_start_that_fails_anywhere_knows_all_that_was_in_force(
     bench.rest()
     assert bench.thread.base is not None
     assert [one.name for one in bench.thread.base.jobs] == ["a"]
-    bench.thread.post(Shard.looked)
+    bench.looked()
     bench.rest()
     bench.is_exact(*(at("a", minute) for minute in range(1, 6)))
 
@@ -322,7 +327,7 @@ def test_refused_fires_of_the_backlog_are_recorded_skips_too() -> None:
     bench.crash()
     bench.broker.refuses = is_of("b")
     bench.rest()
-    bench.thread.post(Shard.looked)
+    bench.looked()
     bench.rest()
     bench.is_exact(*(at("a", minute) for minute in range(1, 6)))
     assert bench.skips() == [("b", "unsendable: too large", 1)] * 5
@@ -538,7 +543,7 @@ def test_a_clock_apart_from_the_brokers_holds_the_shard_at_its_start(ahead: int)
     bench.crash()
     bench.broker.ahead_ms = ahead
     bench.rest()
-    bench.thread.post(Shard.looked)
+    bench.looked()
     bench.minutes(1)
     bench.is_exact()
     bench.thread.post(partial(Shard.take, command=Command("accept-clock", "x"), next_offset=1))

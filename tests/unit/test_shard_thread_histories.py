@@ -121,7 +121,7 @@ class Stormy(Shaken):
         if base is not None and base.revision != f"r{self.revision}" and self.revision:
             change = change_to(base, self.jobs.values(), f"r{self.revision}", self.now)
             self.bench.thread.post(partial(Shard.offer, change=change))
-        self.bench.thread.post(Shard.looked)
+        self.bench.thread.post(partial(Shard.looked, revision=f"r{self.revision}"))
 
 
 @pytest.mark.parametrize("block", range(4))
