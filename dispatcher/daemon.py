@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -37,6 +38,13 @@ from dispatcher.service import Deadline, Service
 
 _COLLECTOR = (50_000, 20, 100)
 """A full collection walks every job and holds all threads meanwhile: it must be rare."""
+
+
+class Word(Enum):
+    """What a running daemon is told."""
+
+    END = auto()
+    RELOAD = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class Daemon:
         self._plant = plant
         self._cluster = cluster
         self._clock = clock or SystemClock()
-        self._end: SimpleQueue[None] = SimpleQueue()
+        self._words: SimpleQueue[Word] = SimpleQueue()
         self._error: BaseException | None = None
         self._say = structlog.get_logger()
         connection, topics = cluster.connection, cluster.topics
@@ -111,19 +119,20 @@ class Daemon:
             self._say.info(
                 "daemon.started", instance=self._plant.instance, schedule=str(self._plant.schedule)
             )
-            self._end.get()
+            while self._words.get() is Word.RELOAD:
+                self.feed.recheck()
         finally:
             self._shut_down(started)
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
-        """Ask for the end. Never blocks, from any thread; a queue takes it even amid a signal."""
-        self._end.put(None)
+        """Ask for the end. Never blocks, from any thread; the queue takes it even amid a signal."""
+        self._words.put(Word.END)
 
     def reload(self) -> None:
-        """Look at the schedule file now."""
-        self.feed.recheck()
+        """Ask for a look at the schedule file now; the same holds as for `stop`."""
+        self._words.put(Word.RELOAD)
 
     def _surroundings(self) -> Surroundings:
         cluster, plant = self._cluster, self._plant
@@ -137,10 +146,13 @@ class Daemon:
             log=lambda shard: KafkaShardLog(cluster.connection, cluster.topics, shard),
             directory=cluster.directory,
             identity=self._identity,
-            recompare=self.reload,
+            recompare=self._recompare,
             listen=self._commands.attach,
             failed=self._failed,
         )
+
+    def _recompare(self) -> None:
+        self.feed.recheck()
 
     def _member(self, hooks: OwnershipHooks) -> Service:
         if self._cluster.member is not None:
@@ -172,11 +184,11 @@ class Daemon:
             self._error = error
         if not isinstance(error, DispatcherError):
             self._say.critical("thread.failed", thread=thread, exc_info=error)
-        self._end.put(None)
+        self._words.put(Word.END)
 
     def _hopeless(self, error: DispatcherError) -> None:
         self._error = self._error or error
-        self._end.put(None)
+        self._words.put(Word.END)
 
     def _release(self, shard: int) -> None:
         self._commands.detach(shard)

@@ -7,7 +7,7 @@ old version of a job, later ones to the new. What the old version still owes the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from dispatcher.core.backlog import Skip, dropped
@@ -54,12 +54,14 @@ def admit(
 ) -> Held | None:
     """Return why a change set must wait as stale, or None when it may be applied.
 
-    A change this process saw with its own eyes is no relic. At the start, a revision that the ledger knows
+    A change this process saw with its own eyes is no relic, unless it saw it before another replica put the
+    schedule in force that is. At the start, a revision that the ledger knows
     as superseded is a roll-back if this instance applied the one in force, else perhaps a lagging copy.
     """
-    if change.witnessed or change.revision == in_force or change.revision not in revisions:
-        return None
     current = revisions.get(in_force)
+    witnessed = change.witnessed and (current is None or change.seen >= current.applied)
+    if witnessed or change.revision == in_force or change.revision not in revisions:
+        return None
     if current is not None and current.instance == instance:
         return None
     return Held(
@@ -139,7 +141,7 @@ def owed(
     job = old.job
     timers: list[Timer] = []
     skips: list[Skip] = []
-    grace = job.policy.grace_ms if job.policy.catch_up is CatchUp.NONE else None
+    grace = None if job.policy.catch_up is CatchUp.ALL else job.policy.grace_ms
     after = max(old.effective_from, cursor.due - job.delay_ms - (job.name > cursor.name))
     while (planned := job.trigger.next_after(after)) is not None and planned <= effective_from:
         try:
@@ -147,6 +149,8 @@ def owed(
         except KeyError as error:
             skips.append(Skip(job.name, f"unsendable: no topic {error.args[0]!r}", 1, planned - 1, planned))
         after = planned
+    if timers and job.policy.catch_up is CatchUp.LATEST:
+        timers[-1] = replace(timers[-1], grace_ms=None)
     return timers, skips
 
 

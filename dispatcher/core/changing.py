@@ -76,14 +76,16 @@ class Changing:
         if self.held is not None and self.held.change.revision != change.revision:
             self.held = None
 
-    def forget_all_but(self, revision: str) -> None:
+    def forget_all_but(self, revision: str) -> Held | None:
         """Give up a change set that waits, unless it is of this revision: the file has changed again.
 
-        An empty revision says that the file cannot be read now, which changes nothing.
+        An empty revision says that the file cannot be read now, which changes nothing. Returns the hold
+        that ends with it.
         """
-        if self._change is not None and revision not in ("", self._change.revision):
-            self._change = None
-            self.held = None
+        if self._change is None or revision in ("", self._change.revision):
+            return None
+        held, self._change, self.held = self.held, None, None
+        return held
 
     def adopt(self) -> bool:
         """Let the change that is held take force; return whether one was."""
@@ -185,7 +187,7 @@ class Changing:
     ) -> bool:
         """Put into the draft what puts a change in force."""
         position = into.position
-        effective_from = max(change.seen, position.cursor.due)
+        effective_from = max(change.seen, position.cursor.due, position.effective_from)
         numbered = Numbered(number, change.revision, effective_from, keep_old=bool(position.backlog))
         into.kind = "change"
         if staged:
@@ -198,7 +200,7 @@ class Changing:
         into.facts += [*left.facts, Revision(change.revision, now, self._instance), *self._old_revisions()]
         into.events.append(applied_event(change, numbered, position.revision, self._shard, self._instance))
         abandoned = tuple(one for one in self._state.abandoned() if one != number)
-        into.move(revision=change.revision, change=number, abandoned=abandoned)
+        into.move(revision=change.revision, change=number, effective_from=effective_from, abandoned=abandoned)
         return True
 
     def _put_jobs(self, todo: Iterable[tuple[str, Job | None]], numbered: Numbered, into: Draft) -> None:

@@ -138,6 +138,7 @@ def _position(fact: Position) -> dict[str, Any]:
         "commands": fact.commands,
         "backlog": [_interval(one) for one in fact.backlog],
         "settledAt": fact.settled_at,
+        "effectiveFrom": fact.effective_from,
     }
 
 
@@ -162,6 +163,7 @@ def _read_position(data: dict[str, Any]) -> Position:
         data["commands"],
         tuple(map(_read_interval, data["backlog"])),
         data["settledAt"],
+        data["effectiveFrom"],
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 CommandType = Literal["adopt", "accept-clock"]
 COMMAND_TYPES: tuple[CommandType, ...] = ("adopt", "accept-clock")
 MAX_BYTES = 1_000_000
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,6 @@ def decode_command(value: bytes | None) -> Command:
     kind, ident = data.get("type"), data.get("id")
     if kind not in COMMAND_TYPES:
         raise BadCommandError(f"unknown type {kind!r:.80}; known are {', '.join(COMMAND_TYPES)}")
-    if not isinstance(ident, str) or not 1 <= len(ident) <= 200:
-        raise BadCommandError("`id` must be a string of 1 to 200 characters")
+    if not isinstance(ident, str) or not _ID.fullmatch(ident):
+        raise BadCommandError("`id` must be 1 to 200 letters, digits or any of . _ : -")
     return Command(kind, ident)

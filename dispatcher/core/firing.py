@@ -81,8 +81,10 @@ class Firing:
         """Learn that so many ready fires are committed, and perhaps timers."""
         self.plan.settle(fires)
         del self._made[:fires]
-        while self._timers and self._timers[0][1] not in self._state.timers:
-            del self._timers[0]
+        gone = 0
+        while gone < len(self._timers) and self._timers[gone][1] not in self._state.timers:
+            gone += 1
+        del self._timers[:gone]
         self.limit = min(self.limit * 2, self._limits.batch)
 
     def moved(self, cursor: Cursor) -> None:

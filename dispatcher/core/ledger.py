@@ -43,8 +43,9 @@ class Interval:
 class Position:
     """The cursor record: where a shard stands, written last in each of its transactions.
 
-    `change` is the number of the last applied change and `abandoned` the numbers below it that never
-    were. `commands` is the next command offset. `settled_at` is the broker's time of the transaction before.
+    `change` is the number of the last applied change, `effective_from` the instant it takes effect after,
+    and `abandoned` the numbers below it that never were. `commands` is the next command offset,
+    `settled_at` the broker's time of the transaction before.
     """
 
     cursor: Cursor
@@ -54,6 +55,7 @@ class Position:
     commands: int | None = None
     backlog: tuple[Interval, ...] = ()
     settled_at: Instant | None = None
+    effective_from: Instant = 0
 
 
 @dataclass(frozen=True, slots=True)

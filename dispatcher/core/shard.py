@@ -111,7 +111,11 @@ class Shard:
         Backlog need not wait for it any longer, and what waits of another revision is gone.
         """
         self._first_look_until = None
-        self.changing.forget_all_but(revision)
+        ended = self.changing.forget_all_but(revision)
+        if ended is not None:
+            data = {"revision": ended.change.revision, "reason": ended.reason}
+            ident = f"schedule.released/{self.number}/{ended.change.revision}/{ended.change.seen}"
+            self.tell(Event("schedule.released", ident, "", data))
 
     def take(self, command: Command | None, next_offset: int) -> None:
         """Take a command (None: a record that was none) and the offset behind it."""
@@ -150,9 +154,9 @@ class Shard:
         before = self.state.position
         touched = self._touched(batch)
         for fact in batch.facts:
-            self.state.apply(fact, batch.jobs)
-            if isinstance(fact, Timer):
+            if isinstance(fact, Timer) and fact.id not in self.state.timers:
                 self.firing.timer(fact)
+            self.state.apply(fact, batch.jobs)
         self.firing.settled(batch.settled)
         if before is not None and before.change != self._position().change:
             self._replan(touched)
@@ -263,15 +267,15 @@ class Shard:
         else:
             done = self.clock_hold is not None
             self.clock_hold = None
-        data = {"command": command.type, "done": done}
+        data = {"command": command.type, "done": done, "cursor": to_text(self._position().cursor.due)}
         self._waiting.append(Event("command.obeyed", f"command.obeyed/{self.number}/{command.id}", "", data))
 
     def _change_rules(self, now: Instant, draft: Draft, before: Identity, after: Identity) -> None:
         """Note as a change of its own that the rules of time, or the cron engine, are others than before."""
         number = self.state.next_change()
-        effective_from = max(now, draft.position.cursor.due)
+        effective_from = max(now, draft.position.cursor.due, draft.position.effective_from)
         draft.facts.append(Change(number, effective_from))
-        draft.move(change=number)
+        draft.move(change=number, effective_from=effective_from)
         data = {
             "change": number,
             "revision": draft.position.revision,

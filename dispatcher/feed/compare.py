@@ -83,6 +83,7 @@ class Comparer:
         There is one for each base whose revision is not the file's, also when nothing in it changes.
         Raises ScheduleUnreadable when the file or the child fails.
         """
+        self._readers = {}  # what one comparison read, the jobs hold; a reader would keep it for ever
         self.prepare()
         child = self._spare
         if child is None or child.stdin is None or child.stdout is None:

@@ -37,12 +37,17 @@ def _optional(meaning: str, **named: Any) -> Any:
     return Field(None, description=meaning, **named)
 
 
-def seconds(meaning: str, default: Any = None, **limits: Any) -> Any:
-    """Return a field that holds a number of seconds."""
+def seconds(
+    meaning: str,
+    default: Any = None,
+    *,
+    most: tuple[int, str] = (LONGEST_SECONDS, "ten years"),
+    **limits: Any,
+) -> Any:
+    """Return a field that holds a number of seconds, at most so many, which is so long in words."""
     least = "more than 0" if "gt" in limits else "0 or more"
-    return rule(
-        f"a number of seconds, {least}, at most ten years", meaning, default, le=LONGEST_SECONDS, **limits
-    )
+    must = f"a number of seconds, {least}, at most {most[1]}"
+    return rule(must, meaning, default, le=most[0], **limits)
 
 
 class Model(BaseModel):
@@ -126,7 +131,9 @@ class Options(Model):
         "No fire at or after this.",
         examples=["2026-12-31T23:59:59+01:00"],
     )
-    jitter_seconds: float = seconds("Spreads jobs that share an instant; constant for each job.", 0, ge=0)
+    jitter_seconds: float = seconds(
+        "Spreads jobs that share an instant; constant for each job.", 0, ge=0, most=(86_400, "a day")
+    )
     expires_after_seconds: float = seconds("Workers leave a message alone that is older.", gt=0)
     retry: Retry = rule(
         "an object with `attempts` and `backoff`", "What the pool does with a run that fails."

@@ -70,5 +70,5 @@ class Culprits:
         fire = None if index is None else fire_of(batch.outgoing[index])
         if fire is not None:
             return Refused(fire, error.reason)
-        self.isolate = self.searching = True
+        self.isolate = self.searching = error.index is None
         return None

@@ -12,6 +12,7 @@ import structlog
 from dispatcher.clock import Reading
 from dispatcher.core.batch import Batch, Encoder, Rest
 from dispatcher.core.codec import decode
+from dispatcher.core.instant import to_text
 from dispatcher.core.jump import apart_from_broker, jump_between
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
@@ -28,6 +29,9 @@ _LONGEST_WAIT_S = 10.0
 """The wall clock may be set while a shard sleeps; it looks again after at most this long."""
 _ALARM_AFTER = 3
 _TOPICS_KNOWN_MS = 5_000
+_AHEAD_TOLD_MS = 60_000
+_IMAGE_GOOD_MS = 12 * 3_600_000
+"""Half of the ledger's `delete.retention.ms`: so long a tombstone stays to be read for certain."""
 
 Letter = Callable[[Shard], None]
 """Something that arrives for a shard: a frozen value with the method that takes it."""
@@ -50,6 +54,7 @@ class ShardThread:
         """Whether the shard was fenced, read and claimed."""
         self._sure = False
         """Whether memory holds all that the ledger does; nothing is decided before."""
+        self._sure_at = around.clock.read().monotonic
         self._failures = 0
         self._suspects = 0
         self._culprits = Culprits()
@@ -82,6 +87,8 @@ class ShardThread:
 
     def _step(self) -> float | None:
         try:
+            reading = self._around.clock.read()
+            self._drop_old_image(reading.monotonic)
             if not self.taken:
                 self._take()
             elif not self._sure:
@@ -114,6 +121,7 @@ class ShardThread:
             self._perform(missed, reading.now)
         assert state.position is not None
         around.listen(self.number, state.position.commands or 0)
+        self._tell_if_ahead(shard, reading.now)
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
         self.taken = True
@@ -166,6 +174,8 @@ class ShardThread:
         if batch.skips:
             self._say.info("fires.skipped", count=batch.skips, kind=batch.kind)
         staged = self.base is None
+        if batch.kind == "asked":
+            self._tell_if_ahead(shard, self._around.clock.read().now)
         if batch.kind in ("change", "change.piece"):
             self.base = shard.base()
         if batch.kind == "change":
@@ -247,6 +257,20 @@ class ShardThread:
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - spreads retries, guards nothing
 
     # Small things.
+
+    def _drop_old_image(self, monotonic: int) -> None:
+        """Read the whole ledger anew after so long that compaction may have taken tombstones unseen."""
+        if self._sure or monotonic - self._sure_at <= _IMAGE_GOOD_MS:
+            self._sure_at = monotonic if self._sure else self._sure_at
+            return
+        self._image, self.taken, self.base, self._sure_at = NO_IMAGE, False, None, monotonic
+
+    def _tell_if_ahead(self, shard: Shard, now: int) -> None:
+        """Say it when the cursor lies ahead of the clock: what is due before it was settled already."""
+        ahead = shard.state.cursor().due - now
+        if ahead > _AHEAD_TOLD_MS:
+            until = to_text(shard.state.cursor().due)
+            self._say.error("clock.behind", why="fires up to then were settled by another clock", until=until)
 
     def _watch_clock(self, shard: Shard, reading: Reading) -> None:
         before, self._clocks = self._clocks, reading

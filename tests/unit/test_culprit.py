@@ -62,7 +62,8 @@ def test_a_refused_ledger_record_is_nobodys_fault() -> None:
     probes, culprits = probing()
     batch = batch_of("a", "b")
     assert blame(culprits, batch, Unsendable("big", len(batch.outgoing) - 1), probes) is None
-    assert culprits.isolate
+    assert not culprits.isolate
+    assert not culprits.searching
 
 
 @pytest.mark.parametrize("error", [Fenced("other owner"), KafkaUnreachable("nobody")])

@@ -276,6 +276,7 @@ def test_a_held_file_that_is_taken_back_is_never_adopted() -> None:
     world.run(T0 + 2_000)
     assert len(world.shard.state.records) == 10
     assert [data["done"] for _, data in world.events_of("command.obeyed")] == [False]
+    assert [data["reason"] for _, data in world.events_of("schedule.released")] == ["removal"]
 
 
 def test_the_first_start_with_a_clock_far_ahead_leaves_nothing_in_the_future() -> None:
@@ -360,3 +361,51 @@ def test_an_idle_shard_beats_and_its_cursor_moves() -> None:
     world.run_until(T0, T0 + 45_000)
     assert [batch.kind for batch in world.batches].count("heartbeat") == 4
     assert world.shard.state.cursor().due == T0 + 40_000
+
+
+@pytest.mark.parametrize("back", [1_000, 20_000])
+def test_an_edit_after_the_clock_stepped_back_plans_nothing_again(back: int) -> None:
+    world = World()
+    world.start(T0)
+    world.offer([job("a", every="10s", jitterSeconds=300, payload=0)], revision="r0", seen=T0)
+    edited = T0 + 600_500
+    world.run_until(T0, edited)
+    world.offer([job("a", every="10s", jitterSeconds=300, payload=1)], revision="r1", seen=edited)
+    world.run(edited)
+    stepped = edited - back
+    world.offer([job("a", every="10s", jitterSeconds=300, payload=2)], revision="r2", seen=stepped)
+    world.run(stepped)
+    world.run_until(stepped, T0 + 1_300_000)
+    assert [fire for fire, times in Counter(world.fires).items() if times > 1] == []
+    assert len(world.fires) == (1_300_000 - job("a", jitterSeconds=300).delay_ms) // 10_000
+
+
+def test_of_late_fires_an_edit_left_behind_only_the_latest_goes_out() -> None:
+    world = World()
+    world.start(T0)
+    spread = {"every": "10s", "jitterSeconds": 300}
+    world.offer([job("a", **spread)], revision="r0", seen=T0)
+    world.run(T0)
+    world.run_until(T0, T0 + 60_000)
+    world.offer([job("a", **spread, payload=1)], revision="r1", seen=T0 + 60_000)
+    world.run(T0 + 60_000)
+    owed = [timer.id for timer in world.shard.state.timers.values()]
+    assert len(owed) == 6
+    sent = len(world.fires)
+    back = T0 + 24 * HOUR
+    world.start(back)
+    world.looked()
+    world.run(back)
+    assert [fire for fire in world.fires[sent:] if fire in owed] == [owed[-1]]
+    assert len([skip for skip in skips(world) if skip == ("a", "missed", 1)]) == 5
+
+
+def test_a_replica_that_saw_an_older_file_long_ago_does_not_roll_back() -> None:
+    world = started("a")
+    world.offer([job("a"), job("b")], revision="r2", seen=T0 + 5_000)
+    world.run(T0 + 5_000)
+    world.instance = "other"
+    world.start(T0 + 6_000)
+    world.offer([job("a")], revision="r1", seen=T0, witnessed=True)
+    world.run(T0 + 6_000)
+    assert sorted(world.shard.state.records) == ["a", "b"]

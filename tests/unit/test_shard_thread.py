@@ -520,7 +520,8 @@ def test_a_jump_of_the_wall_clock_holds_the_shard_until_it_is_accepted(jump: int
     bench.is_exact()
     bench.thread.post(partial(Shard.take, command=Command("accept-clock", "x"), next_offset=1))
     bench.rest()
-    assert bench.events("command.obeyed") == [("", {"v": 1, "command": "accept-clock", "done": True})]
+    [(_, answer)] = bench.events("command.obeyed")
+    assert (answer["command"], answer["done"]) == ("accept-clock", True)
     bench.minutes(3)
     fires = bench.broker.ids()
     assert len(fires) == len(set(fires))
