@@ -113,8 +113,8 @@ def _text(data: bytes | None) -> str | None:
 
 
 def _parsed(data: bytes | None) -> Any:
-    """Return a value as the JSON it is, or as text when it is none."""
+    """Return a value as the JSON it is, or as text when it is none or nested too deep to be read."""
     try:
         return None if data is None else json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _text(data)
