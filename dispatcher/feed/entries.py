@@ -21,8 +21,6 @@ Known = Callable[[str, bytes], bool]
 """Tells whether a job of this name has exactly this definition in force, so that it was validated before."""
 
 _NOTHING_AFTER_JOBS = re.compile(r"\][ \t\n\r]*\}[ \t\n\r]*\Z")
-
-
 MAX_DEFINITION = 4 * 1024 * 1024
 """Largest definition in bytes: the ledger and the events hold several of a job in one record."""
 
@@ -87,16 +85,19 @@ class Entries:
             found.append(Problem(line, column, None, f"and {self._uncounted} more problems"))
         return tuple(found)
 
+    @property
+    def _told(self) -> int:
+        return len(self._faults) + self._uncounted
+
     def _survey(self, *, thorough: bool = False) -> None:
         """Walk the file's own members and find where its list of jobs begins. Raises Broken.
 
         Stops there when the jobs seem to be the last member, unless it is to be thorough.
         """
         text = Text(self._text, self._note, skip(self._text, 0))
-        if text.at == len(self._text):
-            raise Broken(0, 'the file is empty; the least there can be is {"jobs": []}')
-        if self._text.startswith("[", text.at):
-            raise Broken(text.at, 'a schedule is an object: write {"jobs": [ … ]} around this list')
+        if not self._text.startswith("{", text.at):
+            self._no_object(text)
+            return
         found = False
         for name, offset in text.members():
             if name == "jobs" and not found and self._text.startswith("[", text.at):
@@ -105,11 +106,22 @@ class Entries:
                     return
                 self._pass_by(text)
             else:
-                self._member(name, offset, text.at, text.value())
+                self._member(name, offset, text, again=found and name == "jobs")
             found = found or name == "jobs"
         text.end()
         if not found:
             self._note(skip(self._text, 0), "`jobs` is missing; a schedule without jobs has an empty list")
+
+    def _no_object(self, text: Text) -> None:
+        """Say what stands where the schedule should be. Raises Broken."""
+        start, before = text.at, self._told
+        if start == len(self._text):
+            raise Broken(0, 'the file is empty; the least there can be is {"jobs": []}')
+        if self._text.startswith("[", start):
+            raise Broken(start, 'a schedule is an object: write {"jobs": [ … ]} around this list')
+        value = text.value()
+        if self._told == before:
+            self._note(start, f'a schedule is an object such as {{"jobs": []}}, not {shown(value)}')
 
     def _jobs_are_last(self) -> bool:
         """Tell whether the file seems to end with its jobs, so that one walk over them is enough."""
@@ -122,8 +134,14 @@ class Entries:
             skipped.value()
         text.at = skipped.at
 
-    def _member(self, name: str, offset: int, start: int, value: Any) -> None:
-        if name == "$schema":
+    def _member(self, name: str, offset: int, text: Text, *, again: bool) -> None:
+        start, before = text.at, self._told
+        value = text.value()
+        if name not in {"$schema", "defaults", "jobs"}:
+            self._note(offset, unknown_field(name))
+        elif again or (before != self._told and not isinstance(value, dict)):
+            return  # it was told what is wrong with it
+        elif name == "$schema":
             if not isinstance(value, str):
                 self._note(start, f"`$schema` is {shown(value)}; it must be the address of a schema")
         elif name == "defaults":
@@ -132,21 +150,17 @@ class Entries:
                 self._explain(start, faults, "defaults")
             else:
                 self._defaults = value
-        elif name == "jobs":
-            self._note(start, f"`jobs` is {shown(value)}; it must be a list of jobs")
         else:
-            self._note(offset, unknown_field(name))
+            self._note(start, f"`jobs` is {shown(value)}; it must be a list of jobs")
 
     def _jobs(self, start: int) -> Iterator[Valid]:
         text = Text(self._text, self._note, start, depth=1)
         defaults, check = self._defaults, self._check.check
         for offset in text.elements():
-            before = len(self._faults) + self._uncounted
+            before = self._told
             entry = text.value()
-            merged = entry
-            if defaults and isinstance(entry, dict):
-                merged = merge(entry, defaults)
-            if before != len(self._faults) + self._uncounted:
+            merged = merge(entry, defaults) if defaults and isinstance(entry, dict) else entry
+            if before != self._told:
                 self._name_faults(before, entry)
             elif self._known is not None and (found := self._same(offset, merged)) is not None:
                 yield found
@@ -195,8 +209,7 @@ class Entries:
         return Valid(name, merged, definition, NO_SHAPE, known=True)
 
     def _is_first(self, name: str, offset: int) -> bool:
-        first = self._names.setdefault(name, offset)
-        if first == offset:
+        if (first := self._names.setdefault(name, offset)) == offset:
             return True
         if len(self._faults) >= MOST_PROBLEMS:
             self._uncounted += 1

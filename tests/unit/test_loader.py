@@ -27,6 +27,28 @@ def one(**fields: Any) -> bytes:
     return json.dumps({"jobs": [{name: value for name, value in entry.items() if value is not ...}]}).encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"jobs":[],"jobs":[]}', "f.json:1:12: the key `jobs` appears twice in one object; keep one"),
+        ('{"jobs":[],"jobs":5}', "f.json:1:12: the key `jobs` appears twice in one object; keep one"),
+        ('{"jobs":' + "9" * 5000 + "}", "f.json:1:9: this number has 5000 digits; 1000 are allowed"),
+        ('{"$schema":NaN,"jobs":[]}', "f.json:1:12: NaN is not JSON; write a finite number"),
+        (" null", 'f.json:1:2: a schedule is an object such as {"jobs": []}, not null'),
+        ("5", 'f.json:1:1: a schedule is an object such as {"jobs": []}, not 5'),
+        ("9" * 5000, "f.json:1:1: this number has 5000 digits; 1000 are allowed"),
+        ("True", "f.json:1:1: `True` is not JSON; write `true`"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_one_fault_is_told_once_and_only_with_what_is_true(text: str, told: str) -> None:
+    assert problems_of(text.encode()) == [told]
+
+
+def test_a_value_that_is_refused_does_not_hide_that_its_field_is_unknown() -> None:
+    assert len(problems_of(b'{"x":NaN,"jobs":[]}')) == 2
+
+
 def problems_of(data: bytes) -> list[str]:
     with pytest.raises(InvalidSchedule) as refused:
         load(data, "f.json")
@@ -214,7 +236,7 @@ FILES = [
     (b"", "1:1: the file is empty"),
     (b" \n", "1:1: the file is empty"),
     (b"[]", "1:1: a schedule is an object"),
-    (b"5", "1:1: `5` is not expected here, but an object"),
+    (b"5", "1:1: a schedule is an object such as"),
     (b'{"job": []}', "1:2: unknown field `job`, did you mean `jobs`?"),
     (b"{}", "1:1: `jobs` is missing"),
     (b'{"jobs": {}}', "1:10: `jobs` is an empty object; it must be a list of jobs"),
