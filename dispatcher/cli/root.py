@@ -10,7 +10,7 @@ import click
 
 from dispatcher.cli.exits import FAILED, MEANING, exit_code
 from dispatcher.cli.show import printable_lines
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, InvalidSchedule
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in MEANING.items())
 
@@ -23,7 +23,7 @@ class Dispatcher(click.Group):
         try:
             return self._invoke(ctx)
         except DispatcherError as error:
-            click.echo(f"Error: {printable_lines(str(error))}", err=True)
+            click.echo(_told(error), err=True)
             ctx.exit(exit_code(error))
         except BrokenPipeError:
             # Whoever read us has seen enough. What is still buffered must not complain at exit.
@@ -35,6 +35,12 @@ class Dispatcher(click.Group):
             return super().invoke(ctx)
         finally:
             sys.stdout.flush()
+
+
+def _told(error: DispatcherError) -> str:
+    """Return what is said of an error; each problem of a schedule begins its line, so that it is a link."""
+    text = printable_lines(str(error))
+    return text if isinstance(error, InvalidSchedule) else f"Error: {text}"
 
 
 @click.group(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dispatcher.cli.exits import INVALID
-from dispatcher.cli.files import load_schedule
+from dispatcher.cli.files import STDIN, STDIN_NAME, load_schedule
 from dispatcher.cli.options import example, json_option, settings_options
 from dispatcher.cli.show import printable_lines, write_json
 from dispatcher.core.schedule import Schedule
@@ -63,9 +63,10 @@ class _Verdict:
 
 
 def _verdict(file: str, cap: int) -> _Verdict:
+    name = STDIN_NAME if file == STDIN else file
     try:
-        return _Verdict(file, load_schedule(file, cap))
+        return _Verdict(name, load_schedule(file, cap))
     except InvalidSchedule as error:
-        return _Verdict(error.file, None, error.problems)
+        return _Verdict(name, None, error.problems)
     except ScheduleUnreadable as error:
-        return _Verdict(file, None, unreadable=str(error))
+        return _Verdict(name, None, unreadable=str(error))

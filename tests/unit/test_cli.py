@@ -74,7 +74,8 @@ def test_an_error_ends_a_command_with_code_and_prose(error: errors.DispatcherErr
 
     result = CliRunner().invoke(program, ["fail"])
     assert exit_code(error) == result.exit_code == code
-    assert result.stderr == f"Error: {error}\n"
+    told = str(error) if isinstance(error, errors.InvalidSchedule) else f"Error: {error}"
+    assert result.stderr == f"{told}\n"
     assert not result.stdout
 
 

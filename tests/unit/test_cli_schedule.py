@@ -76,7 +76,12 @@ class TestValidate:
         result = run("validate", "-", stdin='{"jobs": [}')
         assert result.exit_code == 3
         assert result.stderr.startswith("<stdin>:1:11: ")
-        assert run("validate", "-", stdin='{"jobs": []}').exit_code == 0
+        assert run("validate", "-", stdin='{"jobs": []}').stdout.startswith("<stdin>: valid, 0 jobs")
+
+    @pytest.mark.parametrize("text", ['{"jobs": []}', '{"jobs": [}', '{"jobs": []}' + " " * 100])
+    def test_standard_input_has_one_name(self, text: str) -> None:
+        (verdict,) = json.loads(run("validate", "--json", "--max-file-bytes", "50", "-", stdin=text).stdout)
+        assert verdict["file"] == "<stdin>"
 
     def test_too_large_a_file_is_refused_before_it_is_read(self, tmp_path: Path) -> None:
         file = write(tmp_path / "s.json", HOURLY)
@@ -221,6 +226,16 @@ class TestDiff:
         result = run("diff", write(tmp_path / "a.json", HOURLY), write(tmp_path / "b.json", {"jobName": "x"}))
         assert result.exit_code == 3
         assert "b.json:1:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("next", "--schedule", "{}"), ("diff", "{}", "{}")], ids=lambda words: words[0]
+)
+def test_the_place_of_every_problem_begins_its_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = write(tmp_path / "s.json", {"jobName": "x", "prio": 1})
+    told = run(*(word.format(file) for word in words)).stderr.splitlines()
+    assert len(told) > 1
+    assert all(line.startswith(f"{file}:1:") for line in told)
 
 
 def test_the_schema_is_json_schema() -> None:
