@@ -23,7 +23,7 @@ class Shaken:
         self.chance = random.Random(seed)
         batch, piece = self.chance.choice([(1, 1), (3, 2), (5, 50), (100, 3)])
         self.world = World(limits=with_limits(batch=batch, piece=piece, heartbeat_ms=7_000, behind_ms=2_000))
-        self.now = T0
+        self.now = self.latest = T0
         self.revision = 0
         self.jobs: dict[str, Job] = {}
         self.world.start(self.now)
@@ -32,7 +32,8 @@ class Shaken:
     def live(self, steps: int) -> None:
         """Let so many things happen, then let all be settled."""
         for _ in range(steps):
-            self.chance.choice([self.work, self.work, self.work, self.edit, self.crash, self.outage])()
+            things = [self.work, self.work, self.work, self.edit, self.crash, self.outage, self.step_back]
+            self.chance.choice(things)()
         self.now += 1
         self.world.start(self.now)
         self.world.looked()
@@ -50,6 +51,11 @@ class Shaken:
             else:
                 self.world.commit(decision, self.now)
                 self.now += self.chance.choice([0, 0, 1, 40])
+
+    def step_back(self) -> None:
+        """Have the wall clock set back by less than anybody would hold a shard for."""
+        self.latest = max(self.latest, self.now)
+        self.now -= self.chance.choice([0, 300, 5_000])
 
     def crash(self) -> None:
         """Die right before or right after a commit, and start again soon."""
@@ -89,8 +95,8 @@ class Shaken:
         old = self.jobs.get(name)
         kept = old is not None and chance.random() < 0.5
         fields = {
-            "every": f"{chance.choice([1, 2, 3, 7])}s",
-            "jitterSeconds": chance.choice([0, 0, 2, 9]),
+            "every": f"{chance.choice([1, 2, 3, 7, 30])}s",
+            "jitterSeconds": chance.choice([0, 0, 2, 9, 60]),
             "catchUp": chance.choice(["none", "latest", "all"]),
             "misfireGraceSeconds": chance.choice([0, 3, 60]),
         }
@@ -113,7 +119,7 @@ class Shaken:
                 tenures[name][-1][2] = at
             if kind != "job.removed":
                 period = int(data["definition"]["every"].rstrip("s")) * 1000
-                tenures.setdefault(name, []).append([period, at, self.now])
+                tenures.setdefault(name, []).append([period, at, max(self.now, self.latest)])
         planned = {
             (name, instant)
             for name, all_of in tenures.items()
@@ -144,7 +150,7 @@ class Shaken:
     def delay(self, name: str) -> int:
         """Return the longest delay a fire of the job can have."""
         del name
-        return 9_000
+        return 60_000
 
 
 def _ms(text: str) -> int:
