@@ -22,6 +22,7 @@ def schema() -> None:
 
 @click.command(
     "settings",
+    short_help="Show every setting, its value and where it came from.",
     epilog=example("DISPATCHER_SHARDS=8 dispatcher settings --partitions-jobs 24"),
 )
 @settings_options()
@@ -35,7 +36,10 @@ def show_settings(in_force: InForce, *, as_json: bool) -> None:
         write_table(("setting", "value", "from"), [(row.name, row.value, row.origin) for row in rows])
 
 
-@click.command(epilog=example('eval "$(dispatcher completion bash)"'))
+@click.command(
+    short_help="Print the script that completes commands in a shell.",
+    epilog=example('eval "$(dispatcher completion bash)"'),
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -26,7 +26,10 @@ _timeout = click.option(
 )
 
 
-@click.command(epilog=example("dispatcher adopt --bootstrap-servers localhost:9092"))
+@click.command(
+    short_help="Let a schedule file that is held take force.",
+    epilog=example("dispatcher adopt --bootstrap-servers localhost:9092"),
+)
 @_timeout
 @settings_options(*_SETTINGS)
 @json_option
@@ -39,7 +42,9 @@ def adopt(in_force: InForce, timeout: float, *, as_json: bool) -> None:
 
 
 @click.command(
-    name="accept-clock", epilog=example("dispatcher accept-clock --bootstrap-servers localhost:9092")
+    name="accept-clock",
+    short_help="Let shards held by a jump of the clock go on.",
+    epilog=example("dispatcher accept-clock --bootstrap-servers localhost:9092"),
 )
 @_timeout
 @settings_options(*_SETTINGS)

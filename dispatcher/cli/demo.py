@@ -43,7 +43,10 @@ _NOTICE = (
 )
 
 
-@click.command(epilog=example("dispatcher demo --for 30s", "dispatcher demo --schedule my.json"))
+@click.command(
+    short_help="Try the dispatcher out; needs no Kafka.",
+    epilog=example("dispatcher demo --for 30s", "dispatcher demo --schedule my.json"),
+)
 @click.option(
     "--for", "length", type=span, metavar="SPAN", help="Stop after so long, e.g. 30s; default: Ctrl-C."
 )

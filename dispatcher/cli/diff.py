@@ -32,7 +32,10 @@ class Edit:
     fires: FireChange
 
 
-@click.command(epilog=example("git show HEAD:schedule.json | dispatcher diff - schedule.json --for 2d"))
+@click.command(
+    short_help="Show which jobs and fires an edit changes.",
+    epilog=example("git show HEAD:schedule.json | dispatcher diff - schedule.json --for 2d"),
+)
 @click.argument("old")
 @click.argument("new")
 @click.option(

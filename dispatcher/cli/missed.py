@@ -33,7 +33,10 @@ _SETTINGS = (
 )
 
 
-@click.command(epilog=example("dispatcher missed --bootstrap-servers kafka:9092"))
+@click.command(
+    short_help="Say which missed fires a start now would send or skip.",
+    epilog=example("dispatcher missed --bootstrap-servers kafka:9092"),
+)
 @click.option("--at", "now", type=moment, metavar="INSTANT", help="As if it started then; default: now.")
 @click.option("--in-force", "ignore_file", is_flag=True, help="Do not look at the schedule file.")
 @settings_options(*_SETTINGS)

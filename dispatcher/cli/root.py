@@ -9,10 +9,17 @@ from importlib.metadata import version
 import click
 
 from dispatcher.cli.exits import FAILED, MEANING, exit_code
+from dispatcher.cli.options import example
 from dispatcher.cli.show import printable_lines
 from dispatcher.errors import DispatcherError, InvalidSchedule
 
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in MEANING.items())
+
+_FIRST_STEPS = (
+    "dispatcher validate schedule.json",
+    "dispatcher topics ensure --bootstrap-servers localhost:9092",
+    "dispatcher run --bootstrap-servers localhost:9092 --schedule schedule.json",
+)
 
 
 class Dispatcher(click.Group):
@@ -46,7 +53,7 @@ def _told(error: DispatcherError) -> str:
 @click.group(
     cls=Dispatcher,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"Exit codes: {_CODES}.",
+    epilog=f"{example(*_FIRST_STEPS)}\n\nExit codes: {_CODES}.",
 )
 @click.version_option(version("kafka-cron-dispatcher"), prog_name="dispatcher")
 def root() -> None:

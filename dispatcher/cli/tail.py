@@ -29,7 +29,10 @@ def _since(text: str) -> Instant:
     return _EVER if text == "beginning" else moment(text)
 
 
-@click.command(epilog=example("dispatcher tail --bootstrap-servers localhost:9092 --json | jq .fire"))
+@click.command(
+    short_help="Print fires as they are committed.",
+    epilog=example("dispatcher tail --bootstrap-servers localhost:9092 --json | jq .fire"),
+)
 @click.option("--topic", "topics", multiple=True, help="Read this topic, not the lanes; may be repeated.")
 @click.option(
     "--from", "since", type=_since, metavar="INSTANT|beginning", help="Begin there; default: at the end."

@@ -28,7 +28,7 @@ _REPEATED = ("bootstrap_servers", "prefix", "shards", "partitions_jobs", "replic
 _PATIENCE_SECONDS = 10.0
 
 
-@click.group()
+@click.group(epilog=example("dispatcher topics ensure --bootstrap-servers localhost:9092"))
 def topics() -> None:
     """Create or check the topics of an installation."""
 

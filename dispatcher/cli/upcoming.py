@@ -22,7 +22,11 @@ from dispatcher.settings import InForce
 _HEADINGS = ("job", "local time", "planned, UTC", "due, UTC", "note")
 
 
-@click.command("next", epilog=example("dispatcher next nightly-report --count 3 --from 2026-10-24T00:00:00Z"))
+@click.command(
+    "next",
+    short_help="Show the fires to come, in local time and UTC.",
+    epilog=example("dispatcher next nightly-report --count 3 --from 2026-10-24T00:00:00Z"),
+)
 @click.argument("job", required=False)
 @click.option(
     "--count", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="How many fires."

@@ -39,6 +39,19 @@ def test_every_command_explains_itself_with_an_example(words: tuple[str, ...]) -
     assert f"dispatcher {' '.join(words)}" in result.stdout.partition("Example:")[2]
 
 
+@pytest.mark.parametrize("words", [(), ("topics",)], ids=["root", "topics"])
+def test_a_group_shows_an_example_and_the_help_of_each_command_on_one_line(words: tuple[str, ...]) -> None:
+    text = run(*words, "--help").stdout
+    listed = text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    group: click.Command = root
+    for word in words:
+        group = root.commands[word]
+    assert isinstance(group, click.Group)
+    assert [line.split()[0] for line in listed] == sorted(group.commands)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("..")] == []
+    assert f"dispatcher {' '.join(words)}" in text.partition("Example:")[2]
+
+
 def test_the_exit_codes_are_part_of_the_help() -> None:
     text = " ".join(run("--help").stdout.split())
     assert "0 done; 1 failed; 2 wrong usage; 3 invalid schedule or settings; 4 Kafka unreachable" in text
