@@ -2,7 +2,8 @@
 
 An event has a stable dotted name (`schedule.applied`) and named values. Whatever those values hold, a
 line stays one line and no terminal obeys it; secrets are masked by name, long values are cut. What
-libraries log through the standard library (watchdog, librdkafka) arrives as the event `library.logged`.
+libraries log through the standard library (watchdog, librdkafka) arrives as the event `library.logged`,
+without the repetitions that fill a log while a broker is away.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import contextlib
 import logging
 import math
 import os
+import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import structlog
@@ -23,7 +27,10 @@ from dispatcher.masking import MASK, is_secret
 LONGEST_TEXT = 2000
 LONGEST_TRACEBACK = 8000
 MOST_ITEMS = 100
+REPEAT_SECONDS = 10.0
 _DEEPEST = 6
+_MOST_KINDS = 1000
+_DIGITS = re.compile(r"[0-9]+")
 
 
 def configure(level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
@@ -163,18 +170,51 @@ class _Lines:
     debug = info = warning = error = critical = msg
 
 
+@dataclass(slots=True)
+class _Told:
+    """When a message was last told, in seconds, and how often it has come since."""
+
+    at: float
+    dropped: int = 0
+
+
 class _FromLibraries(logging.Handler):
-    """Hands what libraries log to structlog."""
+    """Hands what libraries log to structlog, each message at most once in `REPEAT_SECONDS`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._told: dict[tuple[str, int, str], _Told] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Turn a record into the event `library.logged` with the library's name and its message."""
+        """Turn a record into the event `library.logged` with the library's name and its message.
+
+        What differs only in its digits is a repetition; the next one that is told says how many were not.
+        """
         try:
+            message = record.getMessage()
+            dropped = 0 if record.exc_info else self._dropped(record, message)
+            if dropped is None:
+                return
             structlog.get_logger().log(
                 min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL),
                 "library.logged",
                 library=record.name,
-                message=record.getMessage(),
+                message=message,
+                **({"repeated": dropped} if dropped else {}),
                 **({"exc_info": record.exc_info} if record.exc_info else {}),
             )
         except Exception:  # noqa: BLE001 - a handler must never fail the library that logs
             self.handleError(record)
+
+    def _dropped(self, record: logging.LogRecord, message: str) -> int | None:
+        """Return how many repetitions were dropped before this message, None when it is to be dropped."""
+        kind = record.name, record.levelno, _DIGITS.sub("0", message[:LONGEST_TEXT])
+        now, last = self._clock(), self._told.get(kind)
+        if last is not None and now - last.at < REPEAT_SECONDS:
+            last.dropped += 1
+            return None
+        if len(self._told) >= _MOST_KINDS:
+            self._told.clear()
+        self._told[kind] = _Told(now)
+        return 0 if last is None else last.dropped

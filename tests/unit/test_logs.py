@@ -161,6 +161,47 @@ def test_libraries_log_through_the_same_door() -> None:
     assert line["message"] == "broker b1 is\ndown"
 
 
+def told_at(*lines: tuple[float, str, str]) -> list[dict[str, Any]]:
+    """Log lines as (second, library, message); return the events that come of them."""
+    out = io.StringIO()
+    logs.configure("info", "json", out)
+    now = 0.0
+    handler = logs._FromLibraries(lambda: now)
+    for second, library, message in lines:
+        now = second
+        handler.handle(logging.LogRecord(library, logging.ERROR, "", 0, message, None, None))
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_ten_seconds() -> None:
+    lines = [(second, "librdkafka", f"b1: refused after {second} ms") for second in range(25)]
+    told = told_at(*lines)
+    assert [line["message"].split()[3] for line in told] == ["0", "10", "20"]
+    assert [line.get("repeated") for line in told] == [None, 9, 9]
+
+
+def test_other_messages_and_other_libraries_are_no_repetitions() -> None:
+    lines = [(0.0, "librdkafka", "refused"), (0.0, "librdkafka", "timed out"), (0.0, "watchdog", "refused")]
+    assert len(told_at(*lines)) == 3
+
+
+def test_messages_without_end_take_no_memory_without_end() -> None:
+    handler = logs._FromLibraries()
+    logs.configure("error", "json", io.StringIO())
+    for number in range(3000):
+        text = "x" * number
+        handler.handle(logging.LogRecord("librdkafka", logging.INFO, "", 0, text, None, None))
+    assert len(handler._told) <= 1000
+
+
+def test_the_repetitions_of_every_logger_are_dropped() -> None:
+    out = io.StringIO()
+    logs.configure("info", "json", out)
+    for port in range(100):
+        logging.getLogger("librdkafka").error("no broker at port %d", port)
+    assert len(out.getvalue().splitlines()) == 1
+
+
 def test_a_library_that_logs_badly_is_not_failed(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json", io.StringIO())
     logging.getLogger("librdkafka").error("%d", "no number")
