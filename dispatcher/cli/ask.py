@@ -20,9 +20,13 @@ from dispatcher.service import Deadline
 from dispatcher.settings import InForce, Settings
 
 _SETTINGS = ("bootstrap_servers", "prefix", "shards", "log_level", "log_format", "kafka")
-_WRITE_SECONDS = 10.0
+_KAFKA_SECONDS = 10.0
 _timeout = click.option(
-    "--timeout", default=30.0, show_default=True, help="Seconds to wait for the answers of the shards."
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for Kafka and the answers of the shards.",
 )
 
 
@@ -62,12 +66,13 @@ def _ask(settings: Settings, kind: CommandType, timeout: float, *, as_json: bool
     logs.configure(settings.log_level, settings.log_format)
     connection, topics = connection_of(settings), TopicNames(settings.prefix)
     command = Command(kind, str(uuid.uuid4()))
-    reader = FireReader(connection, [topics.events], None)
-    with contextlib.closing(reader), waiting(f"Waiting for the shards to {kind}"):
-        CommandWriter(connection, topics.commands).write(
-            encode_command(command), range(settings.shards), _WRITE_SECONDS
-        )
-        answers = _answers(reader, command, settings.shards, Deadline(timeout))
+    deadline = Deadline(timeout)
+    reader = FireReader(connection, [topics.events], None, min(_KAFKA_SECONDS, timeout))
+    writer = CommandWriter(connection, topics.commands)
+    with contextlib.closing(reader), contextlib.closing(writer), waiting(f"Asking the shards to {kind}"):
+        seconds = min(_KAFKA_SECONDS, deadline.left())
+        writer.write(encode_command(command), range(settings.shards), seconds)
+        answers = _answers(reader, command, settings.shards, deadline)
     obeyed = sorted(shard for shard, done in answers.items() if done)
     silent = sorted(set(range(settings.shards)) - answers.keys())
     if as_json:

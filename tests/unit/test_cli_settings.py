@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_kafka_that_does_not_answer_exits_with_4() -> None:
     result = run("topics", "check", "--bootstrap-servers", "localhost:1", "--wait-seconds", "1")
     assert result.exit_code == 4
     assert "localhost:1" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["adopt", "accept-clock"])
+def test_without_kafka_a_question_takes_no_longer_than_its_timeout(command: str) -> None:
+    start = time.monotonic()
+    result = run(command, "--bootstrap-servers", "localhost:1", "--timeout", "0.5")
+    assert result.exit_code == 4
+    assert "localhost:1" in result.stderr
+    assert time.monotonic() - start < 4
+    assert len(result.stderr.splitlines()) < 10
 
 
 def test_the_command_that_mends_spells_out_what_is_no_default(
