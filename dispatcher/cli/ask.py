@@ -11,13 +11,13 @@ import click
 from dispatcher import logs
 from dispatcher.cli.options import example, json_option, settings_options
 from dispatcher.cli.show import waiting, write_json
-from dispatcher.cli.topics import connection_of
+from dispatcher.cli.topics import connection_of, mended_by
 from dispatcher.core.command import Command, CommandType, encode_command
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import DispatcherError
 from dispatcher.kafka.live import CommandWriter, FireReader
 from dispatcher.service import Deadline
-from dispatcher.settings import InForce, Settings
+from dispatcher.settings import InForce
 
 _SETTINGS = ("bootstrap_servers", "prefix", "shards", "log_level", "log_format", "kafka")
 _KAFKA_SECONDS = 10.0
@@ -42,7 +42,7 @@ def adopt(in_force: InForce, timeout: float, *, as_json: bool) -> None:
 
     Exits with 1 when no shard answers in time or none held a file.
     """
-    _ask(in_force.settings, "adopt", timeout, as_json=as_json, idle="no shard holds a file")
+    _ask(in_force, "adopt", timeout, as_json=as_json, idle="no shard holds a file")
 
 
 @click.command(
@@ -59,15 +59,17 @@ def accept_clock(in_force: InForce, timeout: float, *, as_json: bool) -> None:
     Fires between the last committed one and now are then missed fires, settled by `catchUp`. Exits with 1
     when no shard answers in time or none was held.
     """
-    _ask(in_force.settings, "accept-clock", timeout, as_json=as_json, idle="no shard is held by its clock")
+    _ask(in_force, "accept-clock", timeout, as_json=as_json, idle="no shard is held by its clock")
 
 
-def _ask(settings: Settings, kind: CommandType, timeout: float, *, as_json: bool, idle: str) -> None:
+def _ask(in_force: InForce, kind: CommandType, timeout: float, *, as_json: bool, idle: str) -> None:
+    settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection, topics = connection_of(settings), TopicNames(settings.prefix)
     command = Command(kind, str(uuid.uuid4()))
     deadline = Deadline(timeout)
-    reader = FireReader(connection, [topics.events], None, min(_KAFKA_SECONDS, timeout))
+    with mended_by(in_force):
+        reader = FireReader(connection, [topics.events], None, min(_KAFKA_SECONDS, timeout))
     writer = CommandWriter(connection, topics.commands)
     with contextlib.closing(reader), contextlib.closing(writer), waiting(f"Asking the shards to {kind}"):
         seconds = min(_KAFKA_SECONDS, deadline.left())

@@ -12,10 +12,11 @@ import click
 from dispatcher import logs
 from dispatcher.cli.options import example, json_option, moment, settings_options
 from dispatcher.cli.show import printable, write_json_line
-from dispatcher.cli.topics import connection_of, patience_of
+from dispatcher.cli.topics import connection_of, mend_command, patience_of, plan_of
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.job import Lane
 from dispatcher.core.message import TopicNames
+from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.live import FireReader, Seen
 from dispatcher.settings import InForce
 
@@ -57,16 +58,21 @@ def tail(
     """
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
-    names = TopicNames(settings.prefix)
-    reader = FireReader(
-        connection_of(settings),
-        topics or [names.lane(lane) for lane in Lane],
-        since,
-        patience_of(settings),
-    )
+    reader = _reader(in_force, topics, since)
     write = _write_json if as_json else _write_line
     with contextlib.closing(reader), contextlib.suppress(KeyboardInterrupt):
         _copy(_records(reader, follow=not no_follow), write, count)
+
+
+def _reader(in_force: InForce, topics: tuple[str, ...], since: Instant | None) -> FireReader:
+    settings, names = in_force.settings, TopicNames(in_force.settings.prefix)
+    chosen = topics or tuple(names.lane(lane) for lane in Lane)
+    try:
+        return FireReader(connection_of(settings), chosen, since, patience_of(settings))
+    except TopicsUnfit as error:
+        if set(chosen) <= set(plan_of(settings).names()):
+            raise TopicsUnfit(error.faults, mend_command(in_force)) from error
+        raise TopicsUnfit(error.faults, "a --topic that exists; without one the lanes are read") from error
 
 
 def _copy(records: Iterator[Seen], write: Callable[[Seen], None], count: int | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -94,6 +96,15 @@ def mend_command(in_force: InForce) -> str:
         if value != Settings.model_fields[name].default:
             words += [flag_name(name), str(value)]
     return shlex.join(words)
+
+
+@contextmanager
+def mended_by(in_force: InForce) -> Iterator[None]:
+    """Give a TopicsUnfit from inside the command that mends these topics."""
+    try:
+        yield
+    except TopicsUnfit as error:
+        raise TopicsUnfit(error.faults, mend_command(in_force)) from error
 
 
 def patience_of(settings: Settings) -> float:

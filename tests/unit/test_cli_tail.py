@@ -35,3 +35,25 @@ def test_a_value_nested_too_deep_is_shown_as_text(broker: str) -> None:
     result = tail(broker, "--topic", "p.events", "--json", "--from", "beginning", "--count", "1")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["value"] == DEEP.decode()
+
+
+def test_topics_that_are_missing_are_told_with_the_whole_command_that_creates_them(broker: str) -> None:
+    result = tail(broker, "--prefix", "absent")
+    assert result.exit_code == 4
+    assert result.stderr.endswith(
+        f"mend with: dispatcher topics ensure --bootstrap-servers {broker} --prefix absent\n"
+    )
+
+
+def test_a_topic_that_there_is_not_is_not_to_be_created(broker: str) -> None:
+    result = tail(broker, "--topic", "nosuch")
+    assert result.exit_code == 4
+    assert "topic nosuch is missing" in result.stderr
+    assert "topics ensure" not in result.stderr
+
+
+def test_a_question_to_missing_topics_is_answered_with_the_command_that_creates_them(broker: str) -> None:
+    words = ["adopt", "--bootstrap-servers", broker, "--prefix", "absent"]
+    result = CliRunner().invoke(root, words)
+    assert result.exit_code == 4
+    assert f"topics ensure --bootstrap-servers {broker} --prefix absent" in result.stderr
