@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.job import Job, Lane
@@ -22,6 +23,15 @@ FIRE_TYPE = b"dispatcher.fire"
 def fire_id(job_name: str, planned: Instant) -> str:
     """Return a fire's id, e.g. `nightly@2026-11-20T02:00:00Z`: the same after any restart."""
     return f"{job_name}@{to_text(planned)}"
+
+
+def traceparent(ident: bytes) -> bytes:
+    """Return the trace context of a fire, from its id alone: the same after any restart.
+
+    W3C Trace Context, version 00: trace id, parent id, the flag that asks for recording.
+    """
+    digest = blake2b(ident, digest_size=24).hexdigest()
+    return b"00-%b-%b-01" % (digest[:32].encode(), digest[32:].encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +120,14 @@ class MessageMaker:
         if self._revision != revision:
             self._revision, self._end = revision, [*self._tail, ("revision", revision.encode())]
         name = job.name.encode()
+        ident = name + self._at_time
         headers = [
             *self._head,
-            ("ce_id", name + self._at_time),
+            ("ce_id", ident),
             ("ce_subject", name),
             self._time,
             *self._end,
+            ("traceparent", traceparent(ident)),
         ]
         if job.policy.expires_ms is not None:
             headers.append(("not_after", to_text(planned + job.policy.expires_ms).encode()))

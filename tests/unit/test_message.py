@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from shard_world import World, job
 
 from dispatcher.core.instant import from_text
 from dispatcher.core.job import Lane
 from dispatcher.core.ledger import Timer
-from dispatcher.core.message import MessageMaker, TopicNames, fire_id, message_of, timer_of
+from dispatcher.core.message import MessageMaker, TopicNames, fire_id, message_of, timer_of, traceparent
 from dispatcher.core.partitioner import murmur2, shard_of
 
 T = from_text("2026-11-20T02:00:00Z")
@@ -47,7 +49,14 @@ def test_a_fire_is_a_cloud_event_in_binary_mode() -> None:
         ("attempt", b"1"),
         ("shard", b"3"),
         ("revision", b"abc123"),
+        ("traceparent", traceparent(b"nightly@2026-11-20T02:00:00Z")),
     ]
+
+
+def test_the_trace_context_is_of_the_fire_and_of_w3c_form() -> None:
+    one, same, other = (traceparent(ident) for ident in (b"a@1", b"a@1", b"a@2"))
+    assert one == same != other
+    assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01", one)
 
 
 def test_headers_follow_the_fire_and_never_the_one_made_before() -> None:
