@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -10,21 +11,29 @@ import click
 from dispatcher import logs
 from dispatcher.cli.files import load_schedule
 from dispatcher.cli.options import example, json_option, moment, settings_options
-from dispatcher.cli.show import waiting, write_json, write_table
-from dispatcher.cli.topics import connection_of
+from dispatcher.cli.show import printable_lines, waiting, write_json, write_table
+from dispatcher.cli.topics import connection_of, mend_command, plan_of
 from dispatcher.clock import SystemClock
+from dispatcher.core.batch import Limits
+from dispatcher.core.cron import engine_version
 from dispatcher.core.instant import Instant, to_text
+from dispatcher.core.ledger import Identity
 from dispatcher.core.message import TopicNames
 from dispatcher.core.outlook import Outlook, outlook
 from dispatcher.core.schedule import Schedule
+from dispatcher.core.state import ShardState
+from dispatcher.core.zone import tzdata_version
+from dispatcher.errors import InvalidSchedule, ScheduleUnreadable, TopicsUnfit
 from dispatcher.kafka.shard_log import KafkaShardLog
-from dispatcher.produce.ledger import NO_IMAGE, read_to_end, restored
+from dispatcher.kafka.topics import KafkaTopics
+from dispatcher.produce.ledger import NO_IMAGE, check_identity, read_to_end, restored
 from dispatcher.settings import InForce, Settings
 
 _SETTINGS = (
     "bootstrap_servers",
     "prefix",
     "shards",
+    "partitions_jobs",
     "schedule",
     "max_file_bytes",
     "log_level",
@@ -45,19 +54,19 @@ def missed(in_force: InForce, now: Instant | None, *, ignore_file: bool, as_json
     """Say what would be sent or skipped of the missed fires if the dispatcher started now.
 
     Reads the ledger and the schedule file; changes nothing. While a dispatcher runs, there is little to
-    say: what it has not settled yet.
+    say: what it has not settled yet. A file that cannot be used is warned of, and the schedule in force
+    goes on, as it does at a start.
     """
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
-    schedule = None if ignore_file else load_schedule(str(settings.schedule), settings.max_file_bytes)
     at = SystemClock().read().now if now is None else now
     with waiting("Reading the ledger"):
-        rows = [row for shard in range(settings.shards) for row in _of_shard(settings, shard, at, schedule)]
+        states = _states(in_force)
+    schedule = None if ignore_file else _of_file(settings, states)
+    rows = [row for state in states for row in (*outlook(state, at, schedule), *_timers(state, at))]
     rows.sort(key=lambda row: (row.job, row.after))
     if as_json:
-        write_json(
-            [{**asdict(row), "after": to_text(row.after), "until": to_text(row.until)} for row in rows]
-        )
+        write_json([_facts(row) for row in rows])
         return
     if not rows:
         click.echo("nothing was missed")
@@ -75,8 +84,47 @@ def _facts(row: Outlook) -> dict[str, object]:
     return {**asdict(row), "after": to_text(row.after), "until": to_text(row.until)}
 
 
-def _of_shard(settings: Settings, shard: int, now: Instant, schedule: Schedule | None) -> list[Outlook]:
+def _states(in_force: InForce) -> list[ShardState]:
+    """Return what the ledger says of every shard. Raises TopicsUnfit or LedgerUnfit as a start does."""
+    settings = in_force.settings
+    names, plan = TopicNames(settings.prefix), plan_of(settings)
+    admin = KafkaTopics(connection_of(settings))
+    found = admin.identity([names.ledger, names.commands])
+    expected = Identity(
+        found.cluster, dict(found.topics), settings.shards, tzdata_version(), engine_version()
+    )
+    # A wrong number of shards is better told by the ledger than by topics that do not fit it.
+    states = [_state(settings, 0, expected)] if names.ledger in found.topics else []
+    if faults := admin.check(plan):
+        raise TopicsUnfit(faults, mend_command(in_force))
+    return [*states, *(_state(settings, shard, expected) for shard in range(1, settings.shards))]
+
+
+def _state(settings: Settings, shard: int, expected: Identity) -> ShardState:
     log = KafkaShardLog(connection_of(settings), TopicNames(settings.prefix), shard)
     with contextlib.closing(log):
         latest, _ = read_to_end(log, NO_IMAGE)
-    return list(outlook(restored(latest), now, schedule))
+    state = restored(latest)
+    check_identity(state.identity, expected)
+    return state
+
+
+def _of_file(settings: Settings, states: list[ShardState]) -> Schedule | None:
+    """Return the file's schedule, None when it cannot be used but the ledger holds one to go on with."""
+    try:
+        return load_schedule(str(settings.schedule), settings.max_file_bytes)
+    except (InvalidSchedule, ScheduleUnreadable) as error:
+        if not any(state.position is not None and state.position.revision for state in states):
+            raise
+        click.echo(printable_lines(str(error)), err=True)
+        click.echo("Warning: the file cannot be used, the schedule in force goes on.", err=True)
+        return None
+
+
+def _timers(state: ShardState, now: Instant) -> Iterator[Outlook]:
+    """Yield the timers that a start now finds overdue, and whether they still go out."""
+    for timer in state.timers.values():
+        if timer.due < now:
+            patience = None if timer.grace_ms is None else max(timer.grace_ms, Limits().behind_ms)
+            late = patience is not None and now - timer.due >= patience
+            yield Outlook(timer.job, int(not late), int(late), "timer", timer.planned - 1, timer.planned)
