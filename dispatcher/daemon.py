@@ -36,7 +36,7 @@ from dispatcher.produce.ownership import Ownership
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline, Service
 
-_COLLECTOR = (50_000, 20, 100)
+COLLECTOR = (100_000, 50, 1_000)
 """A full collection walks every job and holds all threads meanwhile: it must be rare."""
 
 
@@ -108,7 +108,7 @@ class Daemon:
 
     def run(self) -> None:
         """Work until `stop`. Raises the DispatcherError that made going on impossible."""
-        gc.set_threshold(*_COLLECTOR)
+        gc.set_threshold(*COLLECTOR)
         for shard in range(self._plant.shards):
             self._tail.follow(shard)
         started: list[Service] = []

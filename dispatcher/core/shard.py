@@ -19,8 +19,8 @@ from dispatcher.core.record import JobRecord
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.state import ShardState, fresh_position
 
-_NEAR_MS = 200
-_NEAR_SHARE = 8
+_NEAR_MS = 50
+_NEAR_SHARE = 4
 
 
 class Shard:

@@ -5,6 +5,7 @@ python -m bench.loading <file> <cap>
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -17,12 +18,14 @@ from dispatcher.core.ledger import Cursor
 from dispatcher.core.plan import Plan
 from dispatcher.core.record import JobRecord
 from dispatcher.core.schedule import ChangeSet, ShardBase
+from dispatcher.daemon import COLLECTOR
 from dispatcher.feed.compare import Comparer, Sighting
 
 
 def main() -> None:
     """Load, plan, tell."""
     file, cap = sys.argv[1:]
+    gc.set_threshold(*COLLECTOR)
     comparer = Comparer(file, shards=SHARDS, cap=int(cap))
     comparer.prepare()
     time.sleep(1)  # the child that waits is started
