@@ -58,7 +58,7 @@ class Stormy(Shaken):
         )
         self.bench = Bench(limits)
         self.world = Seen(self.bench)  # type: ignore[assignment]  # what the arithmetic looks at
-        self.revision = 0
+        self.revision = self.latest = 0
         self.jobs = {}
         self.looked = 0
         self.bench.rest()
