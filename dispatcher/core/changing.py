@@ -110,9 +110,10 @@ class Changing:
         change = self._change
         if change is None or not self._fits(change):
             return False
-        if self._newly_held(change, now):
+        news = self._newly_held(change, now)
+        if news is not None:
             into.kind = "held"
-            into.events.append(held_event(self.held, self._shard, now))  # type: ignore[arg-type] # just set
+            into.events.append(held_event(news, self._shard, now))
             return True
         if self.held is not None:
             return False
@@ -149,15 +150,15 @@ class Changing:
         self.recompare = True
         return False
 
-    def _newly_held(self, change: ChangeSet, now: Instant) -> bool:
-        """Judge whether a change set must wait; return whether it must for a reason not told yet."""
+    def _newly_held(self, change: ChangeSet, now: Instant) -> Held | None:
+        """Judge whether a change set must wait; return why, when that was not told yet."""
         before = self.held
         if self._adopted == change.revision or (
             before is not None and (before.until is None or now < before.until)
         ):
-            return False
+            return None
         self.held = guarded(change, self._limits.guard) if before is not None else self._judge(change, now)
-        return self.held is not None
+        return self.held
 
     def _judge(self, change: ChangeSet, now: Instant) -> Held | None:
         position = self._state.position

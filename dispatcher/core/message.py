@@ -69,10 +69,6 @@ class TopicNames:
         """Return the job topic of a lane."""
         return f"{self.prefix}.jobs.{lane}"
 
-    def of_job(self, job: Job) -> str:
-        """Return the topic a job's messages go to."""
-        return job.route.topic if job.route.topic is not None else self.lane(job.route.lane)
-
     def reserves(self, topic: str) -> bool:
         """Return whether a topic is the dispatcher's own and so no job's to name."""
         return topic == self.prefix or topic.startswith(f"{self.prefix}.")
