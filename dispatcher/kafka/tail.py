@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 from confluent_kafka import OFFSET_BEGINNING, Message
 
+from dispatcher.core.codec import OWNER_KEY, decode
+from dispatcher.core.ledger import Owner
 from dispatcher.core.message import TopicNames
+from dispatcher.errors import LedgerUnfit
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE
 from dispatcher.kafka.following import Following
@@ -23,15 +26,16 @@ _LOOKS_PER_LIMIT = 10
 class _Copy:
     """The last records of one partition: `next` is the offset after the last one applied.
 
-    `sure` is when the copy was last known to be complete.
+    `sure` is when the copy was last known to be complete, `caught_up` whether it ever reached the end.
     """
 
-    __slots__ = ("image", "next", "sure")
+    __slots__ = ("caught_up", "image", "next", "sure")
 
     def __init__(self, now: float) -> None:
         self.image: dict[bytes, bytes] = {}
         self.next = 0
         self.sure = now
+        self.caught_up = False
 
     def apply(self, message: Message) -> None:
         """Take one record in; one without a value deletes its key."""
@@ -41,12 +45,24 @@ class _Copy:
         else:
             self.image[key] = value
 
+    def owner(self) -> Owner | None:
+        """Return the instance that last took the shard, as far as the copy knows and can read."""
+        value = self.image.get(OWNER_KEY)
+        try:
+            fact = None if value is None else decode(OWNER_KEY, value)
+        except LedgerUnfit:
+            return None
+        return fact if isinstance(fact, Owner) else None
+
 
 class LedgerTail:
     """A service that keeps copies of ledger partitions.
 
     A copy that was not known to be complete for half of the topic's `delete.retention.ms`, or whose offset
     lies below the log's start, may have missed a tombstone: it is dropped and read again from the beginning.
+
+    `caught_up` is told, from the tail's thread, of each shard whose copy first reached the ledger's end: once
+    for every `follow`, and it must not block.
     """
 
     def __init__(
@@ -55,7 +71,10 @@ class LedgerTail:
         topics: TopicNames,
         failed: Callable[[str, BaseException], None],
         delete_retention_ms: int = _DAY_MS,
+        *,
+        caught_up: Callable[[int], None] = lambda _shard: None,
     ) -> None:
+        self._caught_up = caught_up
         self._limit = delete_retention_ms / 2000
         self._lock = threading.Lock()
         self._copies: dict[int, _Copy] = {}
@@ -92,12 +111,23 @@ class LedgerTail:
             return {}, 0
         return copy.image, copy.next
 
+    def owner_of(self, shard: int) -> Owner | None:
+        """Return who last took a shard that is followed here, None when that is not known.
+
+        Never blocks for long, from any thread.
+        """
+        with self._lock:
+            copy = self._copies.get(shard)
+            return None if copy is None else copy.owner()
+
     def _step(self) -> float:
         self._reconcile()
         messages = self._following.take()
         if messages:
             with self._lock:
-                self._apply(messages)
+                reached = self._apply(messages)
+            for shard in reached:
+                self._caught_up(shard)
         self._look()
         return 0.0
 
@@ -114,9 +144,13 @@ class LedgerTail:
                 self._following.add(shard, OFFSET_BEGINNING)
                 self._assigned[shard] = copy
 
-    def _apply(self, messages: list[Message]) -> None:
-        """Take a batch in; records of partitions that were given away meanwhile are nobody's."""
+    def _apply(self, messages: list[Message]) -> list[int]:
+        """Take a batch in; return the shards whose copies first reached the end.
+
+        Records of partitions that were given away meanwhile are nobody's.
+        """
         touched: set[int] = set()
+        reached: list[int] = []
         for message in messages:
             shard = message.partition() or 0
             copy = self._copies.get(shard)
@@ -129,6 +163,9 @@ class LedgerTail:
             elif error.code() == END_OF_PARTITION:
                 copy.next = max(copy.next, message.offset() or 0)
                 copy.sure = time.monotonic()
+                if not copy.caught_up:
+                    copy.caught_up = True
+                    reached.append(shard)
             elif error.code() in OUT_OF_RANGE:
                 self._renew(shard, f"offset {copy.next} lies below the log's start")
             else:
@@ -136,6 +173,7 @@ class LedgerTail:
         for shard in touched:
             copy = self._assigned[shard]
             copy.next = max(copy.next, self._following.position(shard))
+        return reached
 
     def _look(self) -> None:
         """Ask the leaders now and then whether the copies are complete; renew those that may not be."""

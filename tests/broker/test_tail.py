@@ -11,6 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from broker.cluster import Cluster
 from broker.tools import committed, create, eventually, installed
+from dispatcher.core.codec import encode
+from dispatcher.core.ledger import Owner
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import KafkaShardLog
@@ -108,6 +110,31 @@ def test_a_copy_that_was_given_away_grows_no_more_and_may_be_followed_again(
     assert tail.hand_over(SHARD) == ({b"b": b"2"}, end)
     assert image == {b"a": b"1"}
     assert [record.key for record in log.read(after, end)] == [b"a", b"b"]
+
+
+def test_the_end_is_told_once_and_the_owner_is_who_last_took_the_shard(
+    kafka: str, topics: TopicNames, log: KafkaShardLog
+) -> None:
+    told: list[int] = []
+    tail = LedgerTail(Connection(kafka), topics, unexpected, caught_up=told.append)
+    owners = [Owner("first", 5), Owner("second", 7)]
+    assert tail.owner_of(SHARD) is None
+    tail.start()
+    log.commit([put(topics, *encode(owners[0]))])
+    tail.follow(SHARD)
+    eventually(lambda: told == [SHARD])
+    assert tail.owner_of(SHARD) == owners[0]
+    log.commit([put(topics, *encode(owners[1]))])
+    eventually(lambda: tail.owner_of(SHARD) == owners[1])
+    end = log.ends().high
+    eventually(lambda: reached(tail, end))
+    tail.hand_over(SHARD)
+    assert tail.owner_of(SHARD) is None, "nobody's copy any more"
+    assert told == [SHARD]
+    tail.follow(SHARD)
+    eventually(lambda: told == [SHARD, SHARD])
+    tail.stop()
+    assert tail.join(Deadline(5))
 
 
 def test_a_copy_below_the_start_of_the_log_is_read_again(kafka: str, prefix: str) -> None:
