@@ -74,6 +74,19 @@ class ShardLog(Protocol):
         """
         ...
 
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+        """Write all records in a transaction that stays open; nobody sees them before `seal`.
+
+        The messages carry the time stamp `at`, ledger records and events that of their writing. The last
+        record must be a ledger record. Any failure discards the producer and raises as `commit` does; only
+        `seal` or `close`, which aborts, may follow.
+        """
+        ...
+
+    def seal(self) -> Committed:
+        """Commit what was staged. Fails, and is suspect, as `commit` is."""
+        ...
+
     def ends(self) -> LogEnds:
         """Return the ends of the ledger partition as they are now."""
         ...

@@ -1,4 +1,4 @@
-"""The transactional side of one shard: fence, commit, read the ledger.
+"""The transactional side of one shard: fence, commit or stage and seal, read the ledger.
 
 The rules come from what was measured: the library repeats a lost EndTxn by itself and reports success, and
 the late first one can then end the *next* transaction. So every commit is timed alone, and whatever was not
@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 
 from confluent_kafka import TopicPartition
 
+from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.errors import KafkaUnreachable, TransactionFailed
 from dispatcher.kafka.config import SUSPECT_COMMIT_SECONDS, Connection
 from dispatcher.kafka.faults import failed_transaction, text_of
 from dispatcher.kafka.offsets import partition_ends
 from dispatcher.kafka.reading import read_partition
-from dispatcher.kafka.transaction import Fault, Patience, Transactor
+from dispatcher.kafka.transaction import AS_SENT, REAL, Dating, Fault, Means, Patience, Transactor
 from dispatcher.ports import Committed, LedgerRecord, LogEnds
 
 USUAL = Patience()
@@ -27,13 +28,20 @@ class KafkaShardLog:
     """`ShardLog` on a real cluster. All calls from one thread; everything ends within its `Patience`."""
 
     def __init__(
-        self, connection: Connection, topics: TopicNames, shard: int, patience: Patience = USUAL
+        self,
+        connection: Connection,
+        topics: TopicNames,
+        shard: int,
+        patience: Patience = USUAL,
+        means: Means = REAL,
     ) -> None:
         self._connection = connection.named(f"shard-{shard}")
         self._topic = topics.ledger
+        self._undated = frozenset((topics.ledger, topics.events))
         self._shard = shard
         self._id = f"{topics.prefix}-shard-{shard}"
         self._patience = patience
+        self._means = means
         self._transactor: Transactor | None = None
 
     def fence(self) -> None:
@@ -42,7 +50,7 @@ class KafkaShardLog:
         Raises KafkaUnreachable when no coordinator answered in time, else Fenced or TransactionFailed.
         """
         self.close()
-        self._transactor = Transactor(self._connection, self._id, self._patience)
+        self._transactor = Transactor(self._connection, self._id, self._patience, self._means)
         error = self._transactor.init()
         if error is None:
             return
@@ -61,12 +69,27 @@ class KafkaShardLog:
         producer is gone: fence and read the ledger. The index of an Unsendable is known when the client
         refused the record at once, or with `isolate`, which sends them one by one while time allows.
         """
-        transactor = self._transactor
-        if transactor is None:
-            raise TransactionFailed(f"{self._id}: there is no producer; fence before the next commit")
+        self._stage(outgoing, AS_SENT, isolate=isolate)
+        return self.seal()
+
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+        """Write all records in a transaction that stays open; its messages carry the time stamp `at`.
+
+        Raises as `commit` does. Only `seal`, or `close`, which aborts, may follow; a broker gives the
+        transaction up `TRANSACTION_TIMEOUT_MS` after it was begun.
+        """
+        self._stage(outgoing, Dating(at, self._undated), isolate=False)
+
+    def seal(self) -> Committed:
+        """Commit what was staged, timed alone. Fails, and is suspect, as `commit` is."""
+        transactor = self._ready()
         clean = False
         try:
-            committed = self._run(transactor, outgoing, isolate=isolate)
+            fault, took, calls = transactor.seal()
+            if fault is not None:
+                raise self._failed(fault)
+            outcome = transactor.outcome
+            committed = Committed(outcome.offset, outcome.appended, self._suspicion(took, calls))
             clean = committed.suspect is None
         finally:
             if not clean:
@@ -98,15 +121,22 @@ class KafkaShardLog:
             self._transactor.discard()
         self._transactor = None
 
-    def _run(self, transactor: Transactor, outgoing: Sequence[Outgoing], *, isolate: bool) -> Committed:
-        fault = transactor.stage(outgoing, isolate=isolate)
-        if fault is not None:
-            raise self._failed(fault)
-        fault, took, calls = transactor.seal()
-        if fault is not None:
-            raise self._failed(fault)
-        outcome = transactor.outcome
-        return Committed(outcome.offset, outcome.appended, self._suspicion(took, calls))
+    def _ready(self) -> Transactor:
+        if self._transactor is None:
+            raise TransactionFailed(f"{self._id}: there is no producer; fence before the next commit")
+        return self._transactor
+
+    def _stage(self, outgoing: Sequence[Outgoing], dating: Dating, *, isolate: bool) -> None:
+        transactor = self._ready()
+        clean = False
+        try:
+            fault = transactor.stage(outgoing, isolate=isolate, dating=dating)
+            if fault is not None:
+                raise self._failed(fault)
+            clean = True
+        finally:
+            if not clean:
+                self.close()
 
     def _suspicion(self, took: float, calls: int) -> str | None:
         if calls == 1 and took < SUSPECT_COMMIT_SECONDS:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
 from dispatcher.kafka import config
-from dispatcher.kafka.config import TRANSACTION_TIMEOUT_MS, Connection
+from dispatcher.kafka.config import TRANSACTION_TIMEOUT_MS, Config, Connection
 from dispatcher.kafka.faults import (
     broken_callback,
     error_of,
@@ -31,6 +32,17 @@ ISOLATE_SECONDS = 0.5 * TRANSACTION_TIMEOUT_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Dating:
+    """The time stamp of a transaction's records, but for those of some topics: they carry their sending's."""
+
+    at: Instant = 0
+    but_for: frozenset[str] = frozenset()
+
+
+AS_SENT = Dating()
+
+
+@dataclass(frozen=True, slots=True)
 class Patience:
     """How long each step may take, in seconds; a stop waits for it. `slice` is the longest single call."""
 
@@ -40,6 +52,17 @@ class Patience:
     ends: float = 8.0
     stall: float = 8.0
     slice: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a transaction stands on: how a producer is made of settings, and seconds that never go back."""
+
+    producer: Callable[[Config], Producer] = Producer
+    seconds: Callable[[], float] = time.monotonic
+
+
+REAL = Means()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +109,40 @@ class Watch:
 class Transactor:
     """A producer with a transactional id. `outcome` is that of the present or last transaction."""
 
-    def __init__(self, connection: Connection, transactional_id: str, patience: Patience) -> None:
+    def __init__(
+        self, connection: Connection, transactional_id: str, patience: Patience, means: Means = REAL
+    ) -> None:
         self.outcome = Outcome()
         self._patience = patience
+        self._seconds = means.seconds
         self._may_abort = False
         self._stage_seconds = 0.0
-        self._producer = Producer(config.shard_producer(connection, transactional_id))
+        self._producer = means.producer(config.shard_producer(connection, transactional_id))
 
     def init(self) -> KafkaError | None:
         """Take over the id; repeat the call in slices. Return the last error, None when it is ours."""
-        end = time.monotonic() + self._patience.fence
+        end = self._seconds() + self._patience.fence
         while True:
-            left = end - time.monotonic()
+            left = end - self._seconds()
             error = self._call("init_transactions", max(0.1, min(self._patience.slice, left)))
-            if error is None or not error.retriable() or time.monotonic() >= end:
+            if error is None or not error.retriable() or self._seconds() >= end:
                 return error
             self._serve(0.1)
 
-    def stage(self, outgoing: Sequence[Outgoing], *, isolate: bool) -> Fault | None:
+    def stage(self, outgoing: Sequence[Outgoing], *, isolate: bool, dating: Dating = AS_SENT) -> Fault | None:
         """Begin a transaction, hand over every record and wait until the brokers have them.
 
-        `isolate` sends them one by one for `ISOLATE_SECONDS`: brokers refuse a whole batch for one record.
+        `dating` stamps them. `isolate` sends them one by one for `ISOLATE_SECONDS`: brokers refuse a whole
+        batch for one record.
         """
         self.outcome = Outcome()
         error = self._call("begin_transaction")
         if error is not None:
             return Fault("begin", error)
         self._may_abort = True
-        started = time.monotonic()
-        fault = self._produce(outgoing, isolate=isolate) or self._flush()
-        self._stage_seconds = time.monotonic() - started
+        started = self._seconds()
+        fault = self._produce(outgoing, dating, isolate=isolate) or self._flush()
+        self._stage_seconds = self._seconds() - started
         return fault
 
     def seal(self) -> tuple[Fault | None, float, int]:
@@ -124,13 +151,13 @@ class Transactor:
         A commit that timed out is called again and never aborted: it may have reached the coordinator.
         """
         self._may_abort = False
-        started = time.monotonic()
+        started = self._seconds()
         end = started + self._patience.commit
         calls = 0
         while True:
             calls += 1
             error = self._call("commit_transaction", self._patience.slice)
-            now = time.monotonic()
+            now = self._seconds()
             if error is None:
                 return None, now - started, calls
             if not error.retriable() or now >= end:
@@ -143,22 +170,24 @@ class Transactor:
         let_go(self._producer, abort=self._may_abort)
         del self._producer
 
-    def _produce(self, outgoing: Sequence[Outgoing], *, isolate: bool) -> Fault | None:
+    def _produce(self, outgoing: Sequence[Outgoing], dating: Dating, *, isolate: bool) -> Fault | None:
         """Queue every record, with the positional arguments that make it fast; serve a full queue."""
         produce: Callable[..., None] = self._producer.produce
         watch = self.outcome.watch
-        end = time.monotonic() + self._patience.send
-        until = time.monotonic() + ISOLATE_SECONDS
+        end = self._seconds() + self._patience.send
+        until = self._seconds() + ISOLATE_SECONDS
         last = len(outgoing) - 1
+        at, but_for = dating.at, dating.but_for
         for index, (topic, value, key, partition, headers) in enumerate(outgoing):
             callback = watch(index) if isolate or index == last else None
-            alone = isolate and time.monotonic() < until
+            stamp = at if at and topic not in but_for else 0
+            alone = isolate and self._seconds() < until
             while True:
                 try:
-                    produce(topic, value, key, partition, callback, None, 0, headers)
+                    produce(topic, value, key, partition, callback, None, stamp, headers)
                     break
                 except BufferError:
-                    if time.monotonic() > end:
+                    if self._seconds() > end:
                         return Fault("sending", timed_out())
                     self._serve(0.005)
                 except KafkaException as failure:

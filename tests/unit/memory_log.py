@@ -69,6 +69,7 @@ class MemoryBroker:
         """How far the broker's clock is ahead of the machine's."""
         self.commits: deque[Commit] = deque()
         self.fencing: deque[DispatcherError | None] = deque()
+        self.staging: deque[DispatcherError | None] = deque()
         self.asking: deque[DispatcherError | None] = deque()
         self.reading: deque[DispatcherError | None] = deque()
         self.refuses: Callable[[Outgoing], bool] = lambda _: False
@@ -77,7 +78,9 @@ class MemoryBroker:
         self.stalls: Callable[[Outgoing], bool] = lambda _: False
         """Messages whose transactions time out."""
         self.tries: list[tuple[int, bool]] = []
-        """(records, isolate) of every commit that was tried."""
+        """(records, isolate) of every transaction that was tried."""
+        self.stagings: list[tuple[Instant, Instant]] = []
+        """(instant, clock) of every transaction that was staged for an instant."""
 
     def ids(self, kind: bytes = b"dispatcher.fire") -> list[str]:
         """Return the ids of the committed messages of a type, in order."""
@@ -108,23 +111,35 @@ class MemoryLog:
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self._epoch: int | None = None
+        self._open: Sequence[Outgoing] | None = None
 
     def fence(self) -> None:
-        self._epoch = None
+        self.close()
         _next_error(self._broker.fencing)
         self._broker.epoch += 1
         self._epoch = self._broker.epoch
 
     def commit(self, outgoing: Sequence[Outgoing], *, isolate: bool = False) -> Committed:
+        self._hand_over(outgoing, isolate=isolate)
+        return self.seal()
+
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+        self._hand_over(outgoing, isolate=False)
+        if self._broker.staging and (error := self._broker.staging.popleft()) is not None:
+            self.close()
+            raise error
+        self._broker.stagings.append((at, self._broker.clock.now))
+
+    def seal(self) -> Committed:
         broker = self._broker
-        assert outgoing[-1][0] == broker.topics.ledger, "the last record must be the ledger's"
-        broker.tries.append((len(outgoing), isolate))
-        epoch, self._epoch = self._epoch, None
-        if epoch is None:
+        outgoing, epoch = self._open, self._epoch
+        self.close()
+        if epoch is None or outgoing is None:
             raise TransactionFailed("there is no producer; fence before the next commit")
         if epoch != broker.epoch:
             raise Fenced("another producer holds the shard")
-        self._refuse(outgoing, isolate=isolate)
+        if any(map(broker.stalls, outgoing)):
+            raise TransactionFailed("timed out; only the ledger knows the outcome")
         what = broker.commits.popleft() if broker.commits else Commit.CLEAN
         if what is Commit.LOST:
             raise TransactionFailed("no answer; only the ledger knows the outcome")
@@ -136,13 +151,22 @@ class MemoryLog:
         self._epoch = epoch
         return committed
 
-    def _refuse(self, outgoing: Sequence[Outgoing], *, isolate: bool) -> None:
+    def _hand_over(self, outgoing: Sequence[Outgoing], *, isolate: bool) -> None:
+        """Begin a transaction and write its records: nobody sees them yet."""
         broker = self._broker
+        assert outgoing[-1][0] == broker.topics.ledger, "the last record must be the ledger's"
+        assert self._open is None, "a transaction is open"
+        broker.tries.append((len(outgoing), isolate))
+        epoch = self._epoch
+        self.close()
+        if epoch is None:
+            raise TransactionFailed("there is no producer; fence before the next commit")
+        if epoch != broker.epoch:
+            raise Fenced("another producer holds the shard")
         for index, one in enumerate(outgoing):
             if broker.refuses(one):
                 raise Unsendable("too large", index if isolate or broker.tells_index else None)
-        if any(map(broker.stalls, outgoing)):
-            raise TransactionFailed("timed out; only the ledger knows the outcome")
+        self._epoch, self._open = epoch, outgoing
 
     def ends(self) -> LogEnds:
         _next_error(self._broker.asking)
@@ -156,7 +180,8 @@ class MemoryLog:
                 yield one
 
     def close(self) -> None:
-        self._epoch = None
+        """Let go of the producer; an open transaction is aborted."""
+        self._epoch = self._open = None
 
 
 class MemoryDirectory:
