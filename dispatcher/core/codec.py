@@ -137,7 +137,6 @@ def _position(fact: Position) -> dict[str, Any]:
         "abandoned": fact.abandoned,
         "commands": fact.commands,
         "backlog": [_interval(one) for one in fact.backlog],
-        "settledAt": fact.settled_at,
         "effectiveFrom": fact.effective_from,
     }
 
@@ -162,7 +161,6 @@ def _read_position(data: dict[str, Any]) -> Position:
         tuple(data["abandoned"]),
         data["commands"],
         tuple(map(_read_interval, data["backlog"])),
-        data["settledAt"],
         data["effectiveFrom"],
     )
 

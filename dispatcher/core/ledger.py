@@ -44,8 +44,7 @@ class Position:
     """The cursor record: where a shard stands, written last in each of its transactions.
 
     `change` is the number of the last applied change, `effective_from` the instant it takes effect after,
-    and `abandoned` the numbers below it that never were. `commands` is the next command offset,
-    `settled_at` the broker's time of the transaction before.
+    and `abandoned` the numbers below it that never were. `commands` is the next command offset.
     """
 
     cursor: Cursor
@@ -54,7 +53,6 @@ class Position:
     abandoned: tuple[int, ...] = ()
     commands: int | None = None
     backlog: tuple[Interval, ...] = ()
-    settled_at: Instant | None = None
     effective_from: Instant = 0
 
 

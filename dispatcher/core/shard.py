@@ -50,7 +50,6 @@ class Shard:
         self._commands: list[Command] = []
         self._next_command: int | None = None
         self._first_look_until: Instant | None = None
-        self._appended: Instant | None = None
         self._beaten: Instant = 0
         self._fired_last = False
 
@@ -146,9 +145,9 @@ class Shard:
         """Make some messages that are due soon; return whether there are more to make."""
         return self.clock_hold is None and self.firing.prepare(now)
 
-    def remember(self, batch: Batch, now: Instant, appended: Instant) -> None:
-        """Take in a committed batch; `appended` is the broker's time of its position record."""
-        self._appended, self._beaten = appended, now
+    def remember(self, batch: Batch, now: Instant) -> None:
+        """Take in a batch committed at `now`."""
+        self._beaten = now
         self._fired_last = batch.kind == "fires"
         del self._waiting[: batch.told]
         before = self.state.position
@@ -220,7 +219,6 @@ class Shard:
 
     def _draft(self, kind: str, position: Position | None = None) -> Draft:
         draft = Draft(kind, position or self._position())
-        draft.move(settled_at=self._appended)
         if self._next_command is not None:
             draft.move(commands=self._next_command)
         return draft

@@ -156,7 +156,7 @@ class ShardThread:
         self._culprits.trying(batch)
         self._sure = False
         committed = self._log.commit(batch.outgoing, isolate=self._culprits.isolate)
-        shard.remember(batch, now, committed.appended)
+        shard.remember(batch, now)
         self._offset = committed.offset + 1
         self._sure = committed.suspect is None
         self._culprits.committed()

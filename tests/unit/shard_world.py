@@ -61,7 +61,7 @@ class World:
     def commit(self, batch: Batch, now: Instant) -> None:
         """Perform a batch in full and remember it."""
         self.write(batch)
-        self.shard.remember(batch, now, now)
+        self.shard.remember(batch, now)
 
     def write(self, batch: Batch) -> None:
         """Perform a batch without remembering it: what a crash right after the commit leaves."""

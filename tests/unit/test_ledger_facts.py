@@ -87,6 +87,12 @@ def of_every_kind() -> list[Fact]:
     ]
 
 
+def test_a_position_is_read_from_a_record_of_before_that_says_when_it_was_settled() -> None:
+    position = Position(Cursor(7, "a"), "r", 3, (2,), 4)
+    key, head, _ = head_of(position)
+    assert decode(key, json.dumps({**head, "settledAt": 5}).encode()) == position
+
+
 def head_of(fact: Fact) -> tuple[bytes, dict[str, Any], bytes]:
     key, value = encode(fact)
     assert value is not None
