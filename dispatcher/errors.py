@@ -5,6 +5,7 @@ DispatcherError
 ├── InvalidSchedule         a schedule file with one or more problems
 ├── ScheduleUnreadable      the file cannot be read now; the last good schedule stays in force
 ├── InvalidSettings         a flag, variable or settings file that cannot be used
+├── InstanceTaken           another process of this machine runs under this instance name
 ├── KafkaUnreachable        no broker answers
 ├── TopicsUnfit             a topic is missing or has the wrong shape
 ├── LedgerUnfit             the ledger is not one this process may continue
@@ -72,6 +73,10 @@ class ScheduleUnreadable(DispatcherError):
 
 class InvalidSettings(DispatcherError):
     """A setting that cannot be used; the text names it, where it came from, and what to do."""
+
+
+class InstanceTaken(DispatcherError):
+    """Another process of this machine runs as this instance of the installation."""
 
 
 class KafkaUnreachable(DispatcherError):

@@ -105,6 +105,19 @@ class Settings(BaseSettings):
         description="Name of this replica, the same after a restart; the host name by default",
         examples=["dispatcher-0"],
     )
+    session_seconds: float = Field(
+        6,
+        ge=1,
+        le=300,
+        description="How long a replica may be silent before others take its shards; brokers bound it",
+        examples=[6],
+    )
+    lock_dir: Path | None = Field(
+        None,
+        description="Where the lock lies that keeps the instance single on its machine; "
+        "$RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR, else the temporary directory by default",
+        examples=["/run/dispatcher"],
+    )
     max_file_bytes: ByteSize = Field(
         ByteSize(64 * 1024 * 1024),
         ge=2,

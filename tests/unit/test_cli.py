@@ -69,6 +69,7 @@ def test_the_version_is_told() -> None:
         (errors.InvalidSchedule("f", (errors.Problem(1, 1, None, "x"),)), 3),
         (errors.ScheduleUnreadable("x"), 3),
         (errors.InvalidSettings("x"), 3),
+        (errors.InstanceTaken("x"), 1),
         (errors.KafkaUnreachable("x"), 4),
         (errors.TopicsUnfit(("x",), "y"), 4),
         (errors.LedgerUnfit("x"), 4),

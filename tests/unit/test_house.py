@@ -19,7 +19,7 @@ STATIONS = {"feed", "produce", "kafka", "work", "observe", "api"}
 RANKS = (
     {"errors"},
     {"core"},
-    {"ports", "clock", "service", "masking"},
+    {"ports", "clock", "service", "masking", "locking"},
     STATIONS,
     {"settings", "logs"},
     {"daemon"},

@@ -35,6 +35,8 @@ def refusal(flags: dict[str, Any], config: Path | None = None) -> str:
         ("prefix", "dispatcher"),
         ("shards", 4),
         ("instance", socket.gethostname()),
+        ("session_seconds", 6),
+        ("lock_dir", None),
         ("max_file_bytes", 64 * 1024 * 1024),
         ("poll_seconds", 5),
         ("removal_share", 0.5),
