@@ -86,7 +86,7 @@ class Daemon:
         self._error: BaseException | None = None
         self._say = structlog.get_logger()
         connection, topics = cluster.connection, cluster.topics
-        self._tail = LedgerTail(connection, topics, self._failed)
+        self._tail = LedgerTail(connection, topics, self._failed, caught_up=self._caught_up)
         self._commands = CommandReader(
             connection, topics, CommandHooks(self._deliver, self._lost, self._beyond), self._failed
         )
@@ -94,7 +94,7 @@ class Daemon:
             self._surroundings(), image=self._tail.hand_over, release=self._release, hopeless=self._hopeless
         )
         self._ownership = Ownership(self.host, failed=self._failed)
-        hooks = OwnershipHooks(self._ownership.assigned, self._ownership.revoked, self._ownership.revoked)
+        hooks = OwnershipHooks(self._ownership.assigned, self._ownership.revoked, self._ownership.lost)
         self._membership = self._member(hooks)
         self.feed = Feed(
             str(plant.schedule),
@@ -149,7 +149,16 @@ class Daemon:
             recompare=self._recompare,
             listen=self._commands.attach,
             failed=self._failed,
+            fenced=self._fenced,
         )
+
+    def _caught_up(self, shard: int) -> None:
+        owner = self._tail.owner_of(shard)
+        if owner is not None and owner.instance == self._plant.instance:
+            self._ownership.ours_before(shard)
+
+    def _fenced(self, shard: int) -> bool:
+        return self._ownership.fenced(shard)
 
     def _recompare(self) -> None:
         self.feed.recheck()

@@ -57,8 +57,8 @@ def _opened(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InvalidSettings(
-            f"the lock {path} cannot be opened: {error.strerror}; with --lock-dir or DISPATCHER_LOCK_DIR give a"
-            " directory that this user may write to and no other user does"
+            f"the lock {path} cannot be opened: {error.strerror}; with --lock-dir or DISPATCHER_LOCK_DIR give"
+            " a directory that this user may write to and no other user does"
         ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

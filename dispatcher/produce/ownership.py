@@ -1,24 +1,63 @@
-"""Ownership as one thread sees it: shards come and go in the order the group says, one move at a time."""
+"""Ownership as one thread sees it: shards come and go, one move at a time, by two words.
+
+The group's word is liveness: `assigned`, `revoked`. The ledger's word saves the wait for the group: a process
+that was just started takes at once what its instance had before. Neither is safety, fencing is; so a shard
+held by the ledger's word alone ends when another replica fences it, which has the group's word or an
+equal one, and is not fenced back.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from enum import Enum, auto
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 import structlog
 
-from dispatcher.produce.host import ShardHost
 from dispatcher.service import Deadline, Loop
 
 _GIVE_UP_SECONDS = 5.0
 
 
-class Ownership:
-    """Performs what the group's callbacks only note: they must not wait for a transaction to end."""
+class Host(Protocol):
+    """What starts and ends the threads of shards."""
 
-    def __init__(self, host: ShardHost, *, failed: Callable[[str, BaseException], None]) -> None:
+    def take(self, shards: list[int]) -> None:
+        """Start those that do not run yet."""
+        ...
+
+    def give_up(self, shards: list[int], deadline: Deadline) -> None:
+        """End those that run."""
+        ...
+
+    def owned(self) -> list[int]:
+        """Return those that run."""
+        ...
+
+
+class _Word(Enum):
+    ASSIGNED = auto()
+    REVOKED = auto()
+    LOST = auto()
+    OURS_BEFORE = auto()
+    FENCED = auto()
+
+
+class Ownership:
+    """Performs what others only note: their threads must not wait for a transaction to end.
+
+    `fenced` alone answers at once: whether the group's word stands behind a shard that was fenced.
+    """
+
+    def __init__(self, host: Host, *, failed: Callable[[str, BaseException], None]) -> None:
         self._host = host
-        self._moves: SimpleQueue[tuple[bool, list[int]]] = SimpleQueue()
+        self._moves: SimpleQueue[tuple[_Word, list[int]]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._assigned: set[int] = set()
+        self._answered = False
+        """Whether the group has spoken: then its word alone counts."""
         self._say = structlog.get_logger()
         self._loop = Loop("ownership", self._step, close=self._close, failed=failed)
 
@@ -34,29 +73,92 @@ class Ownership:
         """Wait until every shard has ended."""
         return self._loop.join(deadline)
 
+    # What others note, from their threads. None of it blocks.
+
     def assigned(self, shards: list[int]) -> None:
-        """Note that shards are this process's now."""
-        self._note(shards, ours=True)
+        """Note that the group gives shards to this process; an empty list is an answer too."""
+        with self._lock:
+            self._answered = True
+            self._assigned.update(shards)
+        self._note(_Word.ASSIGNED, shards)
 
     def revoked(self, shards: list[int]) -> None:
-        """Note that shards are no longer this process's."""
-        self._note(shards, ours=False)
+        """Note that the group takes shards from this process, to give them to another."""
+        with self._lock:
+            self._assigned.difference_update(shards)
+        self._note(_Word.REVOKED, shards)
 
-    def _note(self, shards: list[int], *, ours: bool) -> None:
-        self._moves.put((ours, shards))
+    def lost(self, shards: list[int]) -> None:
+        """Note that this process is a member no more: all its shards may be others' by now."""
+        with self._lock:
+            self._assigned.clear()
+        self._note(_Word.LOST, shards)
+
+    def ours_before(self, shard: int) -> None:
+        """Note that the ledger names this instance as the last owner of a shard."""
+        self._note(_Word.OURS_BEFORE, [shard])
+
+    def fenced(self, shard: int) -> bool:
+        """Note that a shard was fenced; return whether to take it back, which a shard of the group's does.
+
+        Any other must do nothing more: it is about to be ended.
+        """
+        with self._lock:
+            if shard in self._assigned:
+                return True
+        self._note(_Word.FENCED, [shard])
+        return False
+
+    def _note(self, word: _Word, shards: list[int]) -> None:
+        self._moves.put((word, shards))
         self._loop.waiter.wake()
+
+    # What is done about it, in a thread of its own.
 
     def _step(self) -> float | None:
         try:
-            ours, shards = self._moves.get_nowait()
+            word, shards = self._moves.get_nowait()
         except Empty:
             return None
-        self._say.info("shards.assigned" if ours else "shards.revoked", shards=sorted(shards))
-        if ours:
-            self._host.take(shards)
-        else:
-            self._host.give_up(shards, Deadline(_GIVE_UP_SECONDS))
+        match word:
+            case _Word.ASSIGNED:
+                self._say.info("shards.assigned", shards=sorted(shards))
+                self._host.take(shards)
+            case _Word.REVOKED:
+                self._say.info("shards.revoked", shards=sorted(shards))
+                self._give_up(shards)
+            case _Word.LOST:
+                self._say.warning("shards.lost", shards=sorted(shards), why="the group's session is over")
+                self._give_up(self._host.owned())
+            case _Word.OURS_BEFORE:
+                self._claim(shards)
+            case _Word.FENCED:
+                self._yield(shards)
         return 0
 
+    def _claim(self, shards: list[int]) -> None:
+        """Take what was this instance's before, unless the group has spoken: its word is newer."""
+        if not self._answered:
+            self._say.info("shards.claimed", shards=shards, why="the last owner was this instance")
+            self._host.take(shards)
+
+    def _yield(self, shards: list[int]) -> None:
+        """End shards that another replica fenced; one the group gave us meanwhile begins anew."""
+        self._give_up(shards)
+        with self._lock:
+            ours = self._assigned.intersection(shards)
+        if ours:
+            self._host.take(sorted(ours))
+        else:
+            self._say.warning(
+                "shards.yielded",
+                shards=shards,
+                why="another replica took them, and the group has not given them to this one",
+                advice="if two replicas have the same name, give each a DISPATCHER_INSTANCE of its own",
+            )
+
+    def _give_up(self, shards: list[int]) -> None:
+        self._host.give_up(shards, Deadline(_GIVE_UP_SECONDS))
+
     def _close(self) -> None:
-        self._host.give_up(self._host.owned(), Deadline(_GIVE_UP_SECONDS))
+        self._give_up(self._host.owned())

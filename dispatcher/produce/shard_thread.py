@@ -11,8 +11,7 @@ import structlog
 
 from dispatcher.clock import Reading
 from dispatcher.core.batch import Batch, Encoder, Rest
-from dispatcher.core.codec import decode
-from dispatcher.core.instant import to_text
+from dispatcher.core.codec import OWNER_KEY, decode
 from dispatcher.core.jump import apart_from_broker, jump_between
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
@@ -22,6 +21,7 @@ from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, LedgerU
 from dispatcher.ports import Committed
 from dispatcher.produce.culprit import Culprits
 from dispatcher.produce.ledger import NO_IMAGE, Image, check_identity, read_to_end, restored
+from dispatcher.produce.telling import tell_if_ahead, tell_of_taker
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline, Loop
 
@@ -29,7 +29,6 @@ _LONGEST_WAIT_S = 10.0
 """The wall clock may be set while a shard sleeps; it looks again after at most this long."""
 _ALARM_AFTER = 3
 _TOPICS_KNOWN_MS = 5_000
-_AHEAD_TOLD_MS = 60_000
 _IMAGE_GOOD_MS = 12 * 3_600_000
 """Half of the ledger's `delete.retention.ms`: so long a tombstone stays to be read for certain."""
 
@@ -55,6 +54,8 @@ class ShardThread:
         self._sure = False
         """Whether memory holds all that the ledger does; nothing is decided before."""
         self._sure_at = around.clock.read().monotonic
+        self._yielded = False
+        """Whether another replica has the shard: nothing more is done before the end, which is near."""
         self._failures = 0
         self._suspects = 0
         self._culprits = Culprits()
@@ -83,9 +84,16 @@ class ShardThread:
         self._inbox.put(letter)
         self._loop.waiter.wake()
 
+    @property
+    def sure_at(self) -> int:
+        """When memory was last known to hold all that the ledger does, in monotonic milliseconds."""
+        return self._sure_at
+
     # One step of the loop.
 
     def _step(self) -> float | None:
+        if self._yielded:
+            return None
         try:
             reading = self._around.clock.read()
             self._drop_old_image(reading.monotonic)
@@ -121,7 +129,7 @@ class ShardThread:
             self._perform(missed, reading.now)
         assert state.position is not None
         around.listen(self.number, state.position.commands or 0)
-        self._tell_if_ahead(shard, reading.now)
+        tell_if_ahead(self._say, shard.state.cursor().due, reading.now)
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
         self.taken = True
@@ -175,7 +183,7 @@ class ShardThread:
             self._say.info("fires.skipped", count=batch.skips, kind=batch.kind)
         staged = self.base is None
         if batch.kind == "asked":
-            self._tell_if_ahead(shard, self._around.clock.read().now)
+            tell_if_ahead(self._say, shard.state.cursor().due, self._around.clock.read().now)
         if batch.kind in ("change", "change.piece"):
             self.base = shard.base()
         if batch.kind == "change":
@@ -194,14 +202,16 @@ class ShardThread:
 
     # Trouble.
 
-    def _after_failure(self, error: DispatcherError) -> float:
-        """Learn from a failed step; return the seconds until the next try."""
+    def _after_failure(self, error: DispatcherError) -> float | None:
+        """Learn from a failed step; return the seconds until the next try, None when there is none."""
         self._failures += 1
         loud = self._say.error if self._failures >= _ALARM_AFTER else self._say.warning
         loud("transaction.failed", error=str(error), kind=type(error).__name__, failures=self._failures)
         self._around.directory.forget()
         self._known = {}
         shard = self._shard
+        if isinstance(error, Fenced) and self._yields():
+            return None
         if not self.taken or shard is None:
             self._shard = None
             return self._back_off()
@@ -212,7 +222,7 @@ class ShardThread:
             refused = self._culprits.blame(error, lambda: self._probe(shard))
         except (TransactionFailed, KafkaUnreachable) as again:
             self._say.warning("shard.unreachable", error=str(again))
-            return self._back_off()
+            return None if isinstance(again, Fenced) and self._yields() else self._back_off()
         if refused is not None:
             self._say.error("fire.unsendable", fire=refused.fire, why=refused.reason)
             shard.firing.refuse(refused.fire, refused.reason)
@@ -220,6 +230,13 @@ class ShardThread:
         elif self._culprits.searching:
             shard.firing.halve()
         return 0 if self._failures < _ALARM_AFTER else self._back_off()
+
+    def _yields(self) -> bool:
+        """Tell that the shard was fenced; learn whether it is another's now, which nobody may fence back."""
+        self._yielded = not self._around.fenced(self.number)
+        if self._yielded:
+            self.base = None
+        return self._yielded
 
     def _resync(self) -> None:
         """Fence, then read what the ledger holds beyond what is remembered; the ledger is right."""
@@ -230,6 +247,8 @@ class ShardThread:
         fresh, self._offset = self._read_on()
         if fresh:
             shard.state.read_on(decode(key, value) for key, value in fresh)
+            if any(key == OWNER_KEY for key, _ in fresh):
+                tell_of_taker(self._say, shard.state.owner, instance=self._around.instance)
             self._say.warning("ledger.ahead", why="a transaction reported as failed was committed")
             shard.resume()
         else:
@@ -264,13 +283,6 @@ class ShardThread:
             self._sure_at = monotonic if self._sure else self._sure_at
             return
         self._image, self.taken, self.base, self._sure_at = NO_IMAGE, False, None, monotonic
-
-    def _tell_if_ahead(self, shard: Shard, now: int) -> None:
-        """Say it when the cursor lies ahead of the clock: what is due before it was settled already."""
-        ahead = shard.state.cursor().due - now
-        if ahead > _AHEAD_TOLD_MS:
-            until = to_text(shard.state.cursor().due)
-            self._say.error("clock.behind", why="fires up to then were settled by another clock", until=until)
 
     def _watch_clock(self, shard: Shard, reading: Reading) -> None:
         before, self._clocks = self._clocks, reading

@@ -18,7 +18,8 @@ class Surroundings:
 
     `log` makes the transactional side of a shard, `identity` tells what ledgers must belong to,
     `recompare` asks for another look at the schedule file, `listen` attaches the shard's commands from an
-    offset (None: the end). `clock_limit_ms` is how far clocks may jump or differ.
+    offset (None: the end). `clock_limit_ms` is how far clocks may jump or differ. `fenced` is told of a
+    shard that was fenced and answers whether to take it back; if not, the shard's end is on its way.
     """
 
     topics: TopicNames
@@ -33,3 +34,4 @@ class Surroundings:
     recompare: Wake
     listen: Callable[[int, int | None], None]
     failed: Callable[[str, BaseException], None]
+    fenced: Callable[[int], bool] = lambda _shard: True

@@ -225,7 +225,7 @@ def taken(daemon: Dispatcher) -> set[int]:
         entry = json.loads(line)
         if entry["event"] == "shard.taken":
             owned.add(entry["shard"])
-        elif entry["event"] == "shards.revoked":
+        elif entry["event"] in {"shards.revoked", "shards.lost", "shards.yielded"}:
             owned -= set(entry["shards"])
     return owned
 

@@ -1,0 +1,29 @@
+"""What a shard's thread tells of trouble with owners and clocks, and with which advice."""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from dispatcher.core.instant import Instant, to_text
+from dispatcher.core.ledger import Owner
+
+_AHEAD_TOLD_MS = 60_000
+
+
+def tell_of_taker(say: FilteringBoundLogger, owner: Owner | None, *, instance: str) -> None:
+    """Say who took a shard of `instance` meanwhile; loudly when it bears the very same name."""
+    if owner is None:
+        return
+    at = to_text(owner.taken)
+    if owner.instance != instance:
+        say.warning("shard.was_taken", by=owner.instance, at=at)
+        return
+    advice = "another process bears the same name: give each replica a DISPATCHER_INSTANCE of its own"
+    say.error("instance.doubled", instance=instance, at=at, advice=advice)
+
+
+def tell_if_ahead(say: FilteringBoundLogger, cursor: Instant, now: Instant) -> None:
+    """Say it when the cursor lies ahead of the clock: what is due before it was settled already."""
+    if cursor - now > _AHEAD_TOLD_MS:
+        why = "fires up to then were settled by another clock"
+        say.error("clock.behind", why=why, until=to_text(cursor))
