@@ -1,0 +1,239 @@
+"""Replicas: a machine with its clock and file, and the process on it with the real shard thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dispatcher.clock import Reading
+from dispatcher.core.job import Job
+from dispatcher.core.ledger import Identity
+from dispatcher.core.message import TopicNames
+from dispatcher.core.schedule import ChangeSet, ShardBase
+from dispatcher.core.shard import Shard
+from dispatcher.errors import KafkaUnreachable
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.shard_log import USUAL, KafkaShardLog
+from dispatcher.kafka.transaction import Means
+from dispatcher.ports import LedgerRecord, LogEnds, TopicFacts
+from dispatcher.produce.ledger import NO_IMAGE, Image
+from dispatcher.produce.shard_thread import ShardThread
+from dispatcher.produce.wiring import Surroundings
+from simulation.producer import MemoryProducer
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+TOPICS = TopicNames("t")
+IDENTITY = Identity("cluster", {"t.ledger": "id"}, 1, "2026f", "croniter 7")
+CONNECTION = Connection("memory")
+CLOCK_LIMIT_MS = 60_000
+_LONG = 10**15
+
+
+class Crash(BaseException):
+    """A process dies here. Nobody may catch it but the world."""
+
+
+class File:
+    """One version of the schedule file."""
+
+    def __init__(self, revision: str, jobs: dict[str, Job]) -> None:
+        self.revision = revision
+        self.jobs = jobs
+
+
+class Machine:
+    """A host: a clock that may be wrong, a file that may be stale, and at most one process."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name = name
+        self.world = world
+        self.skew = 0
+        self.latest = 0
+        """The latest time its clock has shown."""
+        self.file = world.files[0]
+        self.process: Process | None = None
+
+    @property
+    def wall(self) -> int:
+        """What the clock shows."""
+        wall = self.world.now + self.skew
+        self.latest = max(self.latest, wall)
+        return wall
+
+
+class Process:
+    """One run of the daemon on a machine, with at most the one shard. It is the clock its shard reads."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.world = machine.world
+        self.thread: ShardThread | None = None
+        self.dead = False
+        self.busy = False
+        self.wake = 0
+        self.image: Image = NO_IMAGE
+        self._file: File | None = None
+        self._seen = 0
+        self._witnessed = False
+        self._asked = True
+        self._told: tuple[int, str] | None = None
+        self._listening: int | None = None
+        self.see_file()
+
+    # The shard.
+
+    def take(self) -> None:
+        """Have the shard, as if membership had said so."""
+        image, self.image = self.image, NO_IMAGE
+        self.thread = ShardThread(0, self._around(), image)
+        self.wake = self.world.now
+        self._told, self._asked, self._listening = None, True, None
+        self.world.count("takeovers")
+
+    def give_up(self) -> None:
+        """Let go of the shard as a clean stop does."""
+        thread, self.thread = self.thread, None
+        if thread is not None:
+            self.world.point("revocation", self)
+            thread._close()
+
+    def follow(self) -> None:
+        """Read the ledger as it is now, as a tail does that keeps a replica warm."""
+        latest, start = dict(self.image[0]), self.image[1]
+        ledger = self.world.ledger
+        for record in ledger.committed(start, ledger.stable):
+            if record.value is None:
+                latest.pop(record.key, None)
+            else:
+                latest[record.key] = record.value
+        self.image = (latest, ledger.stable)
+
+    def step(self) -> None:
+        """Take one step of the shard's thread, and bring it what came for it."""
+        thread = self.thread
+        assert thread is not None
+        if not thread.taken:
+            self.world.point("assignment", self)
+        self._bring(thread)
+        wait = thread._step()
+        self.wake = _LONG if wait is None else self.world.now + round(wait * 1000)
+        staging = thread._shard is not None and thread._shard.changing.staging
+        self.world.point("between pieces" if staging else "between steps", self)
+
+    def check(self) -> None:
+        """End here if the process was killed while it stood still."""
+        if self.dead:
+            raise Crash
+
+    def read(self) -> Reading:
+        """Return the machine's clocks."""
+        reading = Reading(self.machine.wall, self.world.now + 1_000_000)
+        if self.busy:
+            self.world.point("clock read", self)
+        return reading
+
+    # The file and the commands.
+
+    def see_file(self) -> None:
+        """Notice what the file holds now."""
+        if self._file is not self.machine.file:
+            self._witnessed = self._file is not None
+            self._file, self._seen = self.machine.file, self.machine.wall
+            self._told = None
+            self.wake = min(self.wake, self.world.now)
+
+    def _bring(self, thread: ShardThread) -> None:
+        base = thread.base
+        file = self._file
+        assert file is not None
+        if base is not None and (self._asked or self._told is None):
+            self._asked, self._told = False, (base.change, base.revision)
+            if base.revision != file.revision and file.revision:
+                change = change_to(base, file, self._seen, witnessed=self._witnessed)
+                thread.post(partial(Shard.offer, change=change))
+            thread.post(partial(Shard.looked, revision=file.revision))
+        if self._listening is not None:
+            for offset, command in enumerate(self.world.commands[self._listening :], self._listening + 1):
+                thread.post(partial(Shard.take, command=command, next_offset=offset))
+            self._listening = len(self.world.commands)
+
+    def _around(self) -> Surroundings:
+        return Surroundings(
+            topics=TOPICS, shards=1, instance=self.machine.name, clock=self, limits=self.world.limits,
+            clock_limit_ms=CLOCK_LIMIT_MS, log=lambda _: MemoryLog(self), directory=self,
+            identity=lambda: IDENTITY, recompare=self._recompare, listen=self._listen, failed=_failed,
+        )  # fmt: skip
+
+    def _recompare(self) -> None:
+        self._asked = True
+
+    def _listen(self, _shard: int, offset: int | None) -> None:
+        self._listening = offset or 0
+
+    # The directory of topics.
+
+    def facts(self, _topic: str) -> TopicFacts:
+        """Return what every topic is like."""
+        self.world.point("topic asked", self)
+        if self.world.fault("facts"):
+            raise KafkaUnreachable("no broker tells of topics")
+        return TopicFacts(2, 1_000_000)
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
+
+
+def _failed(_name: str, error: BaseException) -> None:
+    raise AssertionError("the loop of a simulated shard never runs") from error
+
+
+class MemoryLog(KafkaShardLog):
+    """The real transactional side of a shard; only its producers and its reading are in memory."""
+
+    def __init__(self, process: Process) -> None:
+        self._world = process.world
+        self._process = process
+        means = Means(producer=partial(MemoryProducer, process), seconds=self._world.seconds)  # type: ignore[arg-type] # stands for the library's
+        super().__init__(CONNECTION, TOPICS, 0, USUAL, means)
+
+    def ends(self) -> LogEnds:
+        self._world.point("before ends", self._process)
+        if self._world.fault("ends"):
+            raise KafkaUnreachable("nobody tells the ends")
+        return LogEnds(0, self._world.ledger.high)
+
+    def read(self, start: int, until: int) -> Iterator[LedgerRecord]:
+        world, ledger = self._world, self._world.ledger
+        world.point("before replay", self._process)
+        if ledger.stable < until:
+            world.wait(1_000)
+        if ledger.stable < until:
+            raise KafkaUnreachable("a transaction is open in the ledger")
+        failing = world.fault("read")
+        for record in ledger.committed(start, until):
+            world.point("during replay", self._process)
+            yield record
+            if failing:
+                raise KafkaUnreachable("nobody sends the ledger on")
+        world.point("after replay", self._process)
+
+    def stable_end(self) -> int:
+        """Return the end as a reader of committed records is told it."""
+        return self._world.ledger.stable
+
+
+def change_to(base: ShardBase, file: File, seen: int, *, witnessed: bool) -> ChangeSet:
+    """Return what the feed would bring."""
+    old = {one.name: one for one in base.jobs}
+    removed = tuple(name for name in old if name not in file.jobs)
+    return ChangeSet(
+        shard=0, base=base.change, revision=file.revision, seen=seen, witnessed=witnessed,
+        added=tuple(one for name, one in file.jobs.items() if name not in old),
+        changed=tuple(
+            one for name, one in file.jobs.items() if name in old and old[name].definition != one.definition
+        ),
+        removed=removed, removed_in_all=len(removed), in_force_in_all=len(old),
+    )  # fmt: skip
