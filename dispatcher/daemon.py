@@ -88,7 +88,10 @@ class Daemon:
         connection, topics = cluster.connection, cluster.topics
         self._tail = LedgerTail(connection, topics, self._failed, caught_up=self._caught_up)
         self._commands = CommandReader(
-            connection, topics, CommandHooks(self._deliver, self._lost, self._beyond), self._failed
+            connection,
+            topics,
+            CommandHooks(self._deliver, self._lost, self._beyond, self._read),
+            self._failed,
         )
         self.host = ShardHost(
             self._surroundings(), image=self._tail.hand_over, release=self._release, hopeless=self._hopeless
@@ -210,6 +213,9 @@ class Daemon:
 
     def _lost(self, shard: int, count: int) -> None:
         self.host.commands_lost(shard, count)
+
+    def _read(self, shard: int) -> None:
+        self.host.commands_read(shard)
 
     def _beyond(self, shard: int, offset: int, end: int) -> None:
         topic = self._cluster.topics.commands

@@ -1,14 +1,16 @@
 """What was missed, and how it is settled beside the fresh fires.
 
-An interval is settled in two passes. By name: of each job that does not catch up on everything, what is
-older than its grace becomes one counted skip, but for the one that `catchUp: latest` still sends. In due
-order: what is within the grace, and everything of `catchUp: all`. Progress lies in the interval itself.
+An interval is settled in three passes. By name: of each job what is not sent becomes one counted skip;
+that is what is older than the grace, but for the one that `catchUp: latest` sends here, and for
+`catchUp: all` what is beyond the cap. In due order: what is within the grace. In due order again:
+everything that `catchUp: all` sends. What is given up comes before all of them, by name too. Progress
+lies in the interval itself, and every piece follows from the interval and the records alone.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dispatcher.core.instant import Instant
@@ -19,6 +21,8 @@ from dispatcher.core.record import JobRecord
 
 NAMES_AT_ONCE = 5_000
 EVALUATIONS_AT_ONCE = 200
+
+_Settled = tuple[tuple[Job, Instant] | None, "Skip | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,20 @@ class Slice:
 
 def unsettled(record: JobRecord, interval: Interval) -> tuple[Instant, Instant]:
     """Return the planned instants (after, until] of a version that an interval still has to settle."""
-    until = interval.end - record.job.delay_ms - 1
+    until = _last(record, interval.end)
     after = _after(record, interval.start)
-    if not _in_due_order_only(record) and (interval.names_done or record.name <= interval.named):
-        after = max(after, _stale_until(record, interval))
-    if interval.drained is not None:
-        after = max(after, _after(record, interval.drained))
+    named = interval.names_done or record.name <= interval.named
+    place = interval.drained
+    if not _drains(record):
+        place = interval.recent
+        if interval.recent_done:
+            return until, until
+    if named:
+        after = max(after, Counting().named_until(record, interval))
+    if place is not None:
+        after = max(after, _after(record, place))
+    if interval.drops and record.name <= interval.dropped:
+        after = max(after, _last(record, interval.drops[0]))
     return after, until
 
 
@@ -66,6 +78,61 @@ def dropped(record: JobRecord, backlog: tuple[Interval, ...], reason: str) -> li
     return skips
 
 
+def given_up(backlog: tuple[Interval, ...], until: Instant) -> tuple[Interval, ...]:
+    """Return the backlog of which all that is due before `until` is to be given up."""
+    return tuple([_given_up(one, min(until, one.end)) for one in backlog])
+
+
+def _given_up(interval: Interval, until: Instant) -> Interval:
+    if Cursor(until) <= interval.start or until <= max(interval.drops, default=0):
+        return interval
+    return replace(interval, drops=(*interval.drops, until))
+
+
+class Counting:
+    """Counts planned instants, once for all jobs of one trigger; `evaluated` tells how often."""
+
+    def __init__(self) -> None:
+        self.evaluated = 0
+        self._counts: dict[tuple[int, Instant, Instant], int] = {}
+        self._capped: dict[tuple[int, Instant, Instant], Instant] = {}
+
+    def count(self, job: Job, after: Instant, until: Instant) -> int:
+        """Return how many planned instants lie in (after, until]."""
+        if after >= until:
+            return 0
+        key = (id(job.trigger), after, until)
+        count = self._counts.get(key)
+        if count is None:
+            self.evaluated += 1
+            count = self._counts[key] = job.trigger.count_between(after, until)
+        return count
+
+    def named_until(self, record: JobRecord, interval: Interval) -> Instant:
+        """Return the last planned instant of a record that the pass by name settles."""
+        if not _drains(record):
+            return _stale_until(record, interval)
+        return self._capped_until(record.job, _after(record, interval.start), interval)
+
+    def _capped_until(self, job: Job, after: Instant, interval: Interval) -> Instant:
+        """Return the latest planned instant that the cap leaves unsent, or `after` when there is none."""
+        until = interval.end - job.delay_ms - 1
+        if not interval.most or self.count(job, after, until) <= interval.most:
+            return after
+        key = (id(job.trigger), after, until)
+        if key not in self._capped:
+            low, high = after, until
+            while high - low > 1:
+                middle = (low + high) // 2
+                self.evaluated += 1
+                if job.trigger.count_between(middle, until) > interval.most:
+                    low = middle
+                else:
+                    high = middle
+            self._capped[key] = high
+        return self._capped[key]
+
+
 class Settling:
     """Settles one interval against the records in force; make a new one when either changes."""
 
@@ -76,53 +143,84 @@ class Settling:
             for name, record in records.items()
             if (version := record.missed_under(interval.change, interval.end)) is not None
         }
+        self._counting = Counting()
         self._names: list[str] | None = None
-        self._drain: Plan | None = None
-        self._counts: dict[tuple[int, Instant, Instant], int] = {}
+        self._plan: Plan | None = None
 
-    def slice(self, most: int) -> Slice:
-        """Return the next piece: about `most` fires and skips at the most."""
+    def slice(self, most: int, send: int | None = None) -> Slice:
+        """Return the next piece: about `most` fires and skips, at most `send` fires (None: `most`)."""
+        fires = most if send is None else min(most, send)
+        if self.interval.drops:
+            return self._give_up(most)
         if not self.interval.names_done:
-            return self._by_name(most)
-        return self._in_due_order(most)
+            return self._by_name(most, fires)
+        return self._all(fires) if self.interval.recent_done else self._recent(fires)
 
     def settled(self, piece: Slice) -> None:
         """Remember that a piece is committed."""
-        if self._drain is not None:
-            self._drain.settle(len(piece.fires))
+        if self._plan is not None:
+            self._plan.settle(len(piece.fires))
         if piece.rest is not None:
             self.interval = piece.rest
 
-    def _by_name(self, most: int) -> Slice:
+    # By name.
+
+    def _give_up(self, most: int) -> Slice:
+        interval = self.interval
+        first, *later = interval.drops
+        self._plan = None
+        piece, named, done = self._walk(interval.dropped, self._dropped, most, most)
+        if not done:
+            return replace(piece, rest=replace(interval, dropped=named))
+        if first >= interval.end:
+            return piece
+        start = max(interval.start, Cursor(first))
+        return replace(piece, rest=replace(interval, start=start, drops=tuple(later), dropped=""))
+
+    def _dropped(self, record: JobRecord) -> _Settled:
+        after, until = unsettled(record, self.interval)
+        until = min(until, _last(record, self.interval.drops[0]))
+        count = self._counting.count(record.job, after, until)
+        return None, Skip(record.name, "dropped", count, after, until) if count else None
+
+    def _by_name(self, most: int, send: int) -> Slice:
+        piece, named, done = self._walk(self.interval.named, self._stale, most, send)
+        return replace(piece, rest=replace(self.interval, named=named, names_done=done))
+
+    def _walk(
+        self, last: str, settle: Callable[[JobRecord], _Settled], most: int, send: int
+    ) -> tuple[Slice, str, bool]:
+        """Settle records by name, after the one settled last.
+
+        Returns the piece, the name that is last now, and whether that is the end.
+        """
         names = self._sorted_names()
-        start = bisect_right(names, self.interval.named)
+        start = bisect_right(names, last)
         fires: list[tuple[Job, Instant]] = []
         skips: list[Skip] = []
-        known = len(self._counts)
-        named = self.interval.named
+        enough = self._counting.evaluated + EVALUATIONS_AT_ONCE
         for name in names[start : start + NAMES_AT_ONCE]:
-            named = name
-            fire, skip = self._stale(self._records[name])
+            last = name
+            fire, skip = settle(self._records[name])
             if fire is not None:
                 fires.append(fire)
             if skip is not None:
                 skips.append(skip)
-            if len(fires) + len(skips) >= most or len(self._counts) - known >= EVALUATIONS_AT_ONCE:
+            full = len(fires) >= send or len(fires) + len(skips) >= most
+            if full or self._counting.evaluated >= enough:
                 break
-        done = not names or named == names[-1] or start == len(names)
-        return Slice(tuple(fires), tuple(skips), replace(self.interval, named=named, names_done=done))
+        return Slice(tuple(fires), tuple(skips), None), last, not names or last >= names[-1]
 
-    def _stale(self, record: JobRecord) -> tuple[tuple[Job, Instant] | None, Skip | None]:
-        """Return what goes out and what is skipped of a record's fires older than its grace."""
+    def _stale(self, record: JobRecord) -> _Settled:
+        """Return what goes out and what is skipped of what the pass by name settles of a record."""
         job = record.job
-        after, until = _after(record, self.interval.start), _stale_until(record, self.interval)
-        if _in_due_order_only(record) or until <= after:
-            return None, None
-        count = self._count(job, after, until)
+        after, until = _after(record, self.interval.start), self._counting.named_until(record, self.interval)
+        count = self._counting.count(job, after, until)
         if not count:
             return None, None
-        if job.policy.catch_up is CatchUp.NONE:
-            return None, Skip(job.name, "missed", count, after, until)
+        if job.policy.catch_up is not CatchUp.LATEST:
+            reason = "missed" if job.policy.catch_up is CatchUp.NONE else "capped"
+            return None, Skip(job.name, reason, count, after, until)
         later = job.trigger.next_after(until)
         if later is not None and later + job.delay_ms < self.interval.end:
             return None, Skip(job.name, "coalesced", count, after, until)
@@ -131,36 +229,49 @@ class Settling:
         skip = Skip(job.name, "coalesced", count - 1, after, latest - 1) if count > 1 else None
         return (job, latest), skip
 
-    def _count(self, job: Job, after: Instant, until: Instant) -> int:
-        """Count the planned instants in (after, until], once for all jobs of one trigger."""
-        key = (id(job.trigger), after, until)
-        count = self._counts.get(key)
-        if count is None:
-            count = self._counts[key] = job.trigger.count_between(after, until)
-        return count
-
-    def _in_due_order(self, most: int) -> Slice:
-        if self._drain is None:
-            position = self.interval.drained or self.interval.start
-            floors = {name: self._floor(version) for name, version in self._records.items()}
-            self._drain = Plan(position, self._records.values(), floor=lambda one: floors[one.job.name])
-        fires = self._drain.ready(self.interval.end - 1, most)
-        if not fires:
-            return Slice((), (), None)
-        rest = replace(self.interval, drained=Cursor(fires[-1][0], fires[-1][1]))
-        return Slice(tuple((record.job, planned) for _, _, planned, record in fires), (), rest)
-
-    def _floor(self, record: JobRecord) -> Instant:
-        after = _after(record, self.interval.start)
-        return after if _in_due_order_only(record) else max(after, _stale_until(record, self.interval))
-
     def _sorted_names(self) -> list[str]:
         if self._names is None:
             self._names = sorted(self._records)
         return self._names
 
+    # In due order.
 
-def _in_due_order_only(record: JobRecord) -> bool:
+    def _recent(self, most: int) -> Slice:
+        if self._plan is None:
+            records = [one for one in self._records.values() if not _drains(one)]
+            self._plan = self._planned(records, self.interval.recent)
+        fires = self._plan.ready(self.interval.end - 1, most)
+        if fires:
+            return _sent(fires, replace(self.interval, recent=Cursor(fires[-1][0], fires[-1][1])))
+        self._plan = self._planned(filter(_drains, self._records.values()), self.interval.drained)
+        due = self._plan.next_due()
+        left = due is not None and due < self.interval.end
+        return Slice((), (), replace(self.interval, recent_done=True) if left else None)
+
+    def _all(self, most: int) -> Slice:
+        if self._plan is None:
+            self._plan = self._planned(filter(_drains, self._records.values()), self.interval.drained)
+        fires = self._plan.ready(self.interval.end - 1, most)
+        if not fires:
+            return Slice((), (), None)
+        return _sent(fires, replace(self.interval, drained=Cursor(fires[-1][0], fires[-1][1])))
+
+    def _planned(self, records: Iterable[JobRecord], place: Cursor | None) -> Plan:
+        start = self.interval.start
+        chosen = {one.name: one for one in records}
+        floors = {name: self._floor(one) for name, one in chosen.items()}
+        return Plan(max(start, place or start), chosen.values(), floor=lambda one: floors[one.job.name])
+
+    def _floor(self, record: JobRecord) -> Instant:
+        after = _after(record, self.interval.start)
+        return max(after, self._counting.named_until(record, self.interval))
+
+
+def _sent(fires: list[tuple[Instant, str, Instant, JobRecord]], rest: Interval) -> Slice:
+    return Slice(tuple((record.job, planned) for _, _, planned, record in fires), (), rest)
+
+
+def _drains(record: JobRecord) -> bool:
     return record.job.policy.catch_up is CatchUp.ALL
 
 
@@ -171,6 +282,11 @@ def _after(record: JobRecord, place: Cursor) -> Instant:
     """
     same_instant_counts = record.name > place.name
     return max(record.effective_from, place.due - record.job.delay_ms - same_instant_counts)
+
+
+def _last(record: JobRecord, end: Instant) -> Instant:
+    """Return the last planned instant that is due before `end`."""
+    return end - record.job.delay_ms - 1
 
 
 def _stale_until(record: JobRecord, interval: Interval) -> Instant:

@@ -22,7 +22,9 @@ class Limits:
 
     `batch` messages and `piece` changes per transaction. Fires later than `behind_ms` count as missed.
     `ahead` messages at the most are made before they are due, `ahead_ms` before at the earliest. Backlog
-    waits `first_look_ms` for the first look at the file: a job may have been removed meanwhile.
+    waits `first_look_ms` for the first look at the file: a job may have been removed meanwhile. At most
+    `catch_up_rate` fires of it go out in a second, and `catch_up_most` of a job with `catchUp: all`; 0 is
+    no limit.
     """
 
     batch: int = 4_000
@@ -33,6 +35,8 @@ class Limits:
     first_look_ms: int = 60_000
     ahead: int = 20_000
     ahead_ms: int = 5_000
+    catch_up_rate: int = 0
+    catch_up_most: int = 0
     guard: RemovalGuard = field(default_factory=RemovalGuard)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dispatcher.core.instant import Instant
 from dispatcher.core.ledger import (
     Change,
     Cursor,
@@ -142,15 +143,23 @@ def _position(fact: Position) -> dict[str, Any]:
 
 
 def _interval(one: Interval) -> dict[str, Any]:
-    drained = None if one.drained is None else (one.drained.due, one.drained.name)
     return {
-        "from": (one.start.due, one.start.name),
+        "from": _place(one.start),
         "to": one.end,
         "change": one.change,
         "named": one.named,
         "namesDone": one.names_done,
-        "drained": drained,
+        "drained": _place(one.drained),
+        "recent": _place(one.recent),
+        "recentDone": one.recent_done,
+        "most": one.most,
+        "drops": one.drops,
+        "dropped": one.dropped,
     }
+
+
+def _place(cursor: Cursor | None) -> tuple[Instant, str] | None:
+    return None if cursor is None else (cursor.due, cursor.name)
 
 
 def _read_position(data: dict[str, Any]) -> Position:
@@ -166,15 +175,25 @@ def _read_position(data: dict[str, Any]) -> Position:
 
 
 def _read_interval(data: dict[str, Any]) -> Interval:
-    drained = data["drained"]
+    """Return an interval; one written before there was a cap has neither it nor what came with it."""
+    drained = _read_place(data["drained"])
     return Interval(
         Cursor(*data["from"]),
         data["to"],
         data["change"],
         data["named"],
         data["namesDone"],
-        None if drained is None else Cursor(*drained),
+        drained,
+        _read_place(data["recent"]) if "recent" in data else drained,
+        data.get("recentDone", False),
+        data.get("most", 0),
+        tuple(data.get("drops", ())),
+        data.get("dropped", ""),
     )
+
+
+def _read_place(data: list[Any] | None) -> Cursor | None:
+    return None if data is None else Cursor(*data)
 
 
 def _timer_value(fact: Timer) -> bytes:

@@ -164,9 +164,12 @@ class Firing:
             into.skips.append(Skip(timer.job, reason, 1, timer.planned - 1, timer.planned))
 
 
-def missed_until(draft: Draft, now: Instant) -> Draft:
-    """Turn what was missed into an interval; from now on only what is due from `now` on is fresh."""
+def missed_until(draft: Draft, now: Instant, most: int) -> Draft:
+    """Turn what was missed into an interval; from now on only what is due from `now` on is fresh.
+
+    `most` fires of a job with `catchUp: all` will be sent of it at the most; 0: all.
+    """
     position = draft.position
-    interval = Interval(position.cursor, now, position.change)
+    interval = Interval(position.cursor, now, position.change, most=most)
     draft.position = replace(position, cursor=Cursor(now), backlog=(*position.backlog, interval))
     return draft

@@ -27,8 +27,10 @@ class Interval:
     """One missed stretch of a shard and how far it is settled.
 
     It covers the fires after `start` that are due before `end`. Jobs are settled in the order of their
-    names up to `named`; what goes out in due order (`catchUp: all`) is settled up to `drained`, and only
-    once `names_done` is true. `change` is the number of the schedule change under which it was missed.
+    names up to `named`; then what is within its grace in due order, up to `recent`; then, once
+    `recent_done`, what `catchUp: all` sends, up to `drained`, `most` fires of a job at the most (0: all).
+    `change` is the number of the schedule change under which it was missed. What is due before the first
+    of `drops` is given up before anything else, and that is recorded for the names up to `dropped`.
     """
 
     start: Cursor
@@ -37,6 +39,11 @@ class Interval:
     named: str = ""
     names_done: bool = False
     drained: Cursor | None = None
+    recent: Cursor | None = None
+    recent_done: bool = False
+    most: int = 0
+    drops: tuple[Instant, ...] = ()
+    dropped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.core.backlog import Settling, unsettled
 from dispatcher.core.instant import Instant
-from dispatcher.core.job import CatchUp
-from dispatcher.core.ledger import Interval
+from dispatcher.core.ledger import Cursor, Interval
 from dispatcher.core.plan import Plan
 from dispatcher.core.record import JobRecord
 from dispatcher.core.schedule import Schedule
@@ -27,35 +26,51 @@ class Outlook:
     until: Instant
 
 
-def outlook(state: ShardState, now: Instant, schedule: Schedule | None) -> Iterator[Outlook]:
+def outlook(state: ShardState, now: Instant, schedule: Schedule | None, most: int = 0) -> Iterator[Outlook]:
     """Yield, by job, what a start at `now` would send and skip, if the file then says `schedule`.
 
-    Without a schedule the one in force goes on.
+    Without a schedule the one in force goes on. `most` is the cap that such a start would set; 0: none.
     """
     if state.position is None:
         return
     intervals = list(state.position.backlog)
     due = Plan(state.position.cursor, state.records.values()).next_due()
     if due is not None and due < now:
-        intervals.append(Interval(state.position.cursor, now, state.position.change))
+        intervals.append(Interval(state.position.cursor, now, state.position.change, most=most))
     for interval in intervals:
         for name in sorted(state.records):
             version = state.records[name].missed_under(interval.change, interval.end)
-            found = None if version is None else _of_job(version, interval, schedule)
-            if found is not None:
-                yield found
+            if version is not None:
+                yield from _of_job(version, interval, schedule)
 
 
-def _of_job(record: JobRecord, interval: Interval, schedule: Schedule | None) -> Outlook | None:
+def _of_job(record: JobRecord, interval: Interval, schedule: Schedule | None) -> Iterator[Outlook]:
     after, until = unsettled(record, interval)
-    trigger = record.job.trigger
-    count = trigger.count_between(after, until) if after < until else 0
+    for drop in interval.drops:
+        last = min(until, drop - record.job.delay_ms - 1)
+        if count := _count(record, after, last):
+            yield Outlook(record.name, 0, count, "dropped", after, last)
+        after = max(after, last)
+    count = _count(record, after, until)
     if not count:
-        return None
+        return
     if schedule is not None and (reason := _ended(record, schedule)):
-        return Outlook(record.name, 0, count, reason, after, until)
-    skipped, reason = _skipped(record, interval)
-    return Outlook(record.name, count - skipped, skipped, reason, after, until)
+        yield Outlook(record.name, 0, count, reason, after, until)
+        return
+    skipped, reason = _skipped(record, _without_drops(interval))
+    yield Outlook(record.name, count - skipped, skipped, reason, after, until)
+
+
+def _count(record: JobRecord, after: Instant, until: Instant) -> int:
+    return record.job.trigger.count_between(after, until) if after < until else 0
+
+
+def _without_drops(interval: Interval) -> Interval:
+    """Return what is left of an interval once all is given up that is to be."""
+    if not interval.drops:
+        return interval
+    start = max(interval.start, Cursor(interval.drops[-1]))
+    return replace(interval, start=start, drops=(), dropped="")
 
 
 def _ended(record: JobRecord, schedule: Schedule) -> str:
@@ -67,7 +82,7 @@ def _ended(record: JobRecord, schedule: Schedule) -> str:
 
 def _skipped(record: JobRecord, interval: Interval) -> tuple[int, str]:
     """Return how many of a record's missed fires are skipped, and why."""
-    if record.job.policy.catch_up is CatchUp.ALL or interval.names_done or record.name <= interval.named:
+    if interval.names_done or record.name <= interval.named:
         return 0, ""
     piece = Settling(interval, {record.name: record}).slice(1)
     return sum(skip.count for skip in piece.skips), ", ".join(skip.reason for skip in piece.skips)

@@ -6,8 +6,8 @@ Decide, then act, then remember: the caller performs a decided batch in one tran
 
 from __future__ import annotations
 
-from dispatcher.core.backlog import Settling
 from dispatcher.core.batch import Batch, Draft, Encoder, Limits, Rest
+from dispatcher.core.catching_up import CatchingUp
 from dispatcher.core.changing import Changing
 from dispatcher.core.command import Command
 from dispatcher.core.event import Event
@@ -15,12 +15,10 @@ from dispatcher.core.firing import Firing, missed_until
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.ledger import Change, Cursor, Identity, JobVersions, Owner, Position, Timer
 from dispatcher.core.message import MessageMaker
+from dispatcher.core.obeying import Obeying
 from dispatcher.core.record import JobRecord
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.state import ShardState, fresh_position
-
-_NEAR_MS = 50
-_NEAR_SHARE = 4
 
 
 class Shard:
@@ -45,11 +43,11 @@ class Shard:
         self._encoder = encoder
         self._instance = instance
         self._limits = limits
-        self._settling: Settling | None = None
+        self._catching_up = CatchingUp(state, self.firing, limits)
+        self._obeying = Obeying(
+            number, state, self.firing, self.changing, accept_clock=self._accept_clock, limits=limits
+        )
         self._waiting: list[Event] = []
-        self._commands: list[Command] = []
-        self._next_command: int | None = None
-        self._first_look_until: Instant | None = None
         self._beaten: Instant = 0
         self._fired_last = False
 
@@ -58,7 +56,7 @@ class Shard:
     def claim(self, now: Instant, identity: Identity) -> Batch:
         """Return the first transaction of an owner: its name, and what the ledger belongs to."""
         state = self.state
-        self._first_look_until = now + self._limits.first_look_ms
+        self._catching_up.await_file(now)
         draft = self._draft("claim", state.position or fresh_position())
         draft.facts.append(Owner(self._instance, now))
         draft.move(abandoned=state.abandoned())
@@ -72,20 +70,22 @@ class Shard:
         """Plan anew from the state, after the ledger was read."""
         self.firing.resume()
         self.changing.reset()
-        self._settling = None
+        self._catching_up.reset()
+        self._obeying.committed()
 
     def retry(self) -> None:
         """Go on after a transaction that the ledger does not know: nothing of it happened."""
         self.firing.put_back()
         self.changing.reset()
-        self._settling = None
+        self._catching_up.reset()
 
     def missed(self, now: Instant) -> Batch | None:
         """Return the transaction that makes what is due before `now` backlog, or None when nothing is."""
         due = self.firing.plan.next_due()
         if due is None or due >= now:
             return None
-        return self._encoder.batch(missed_until(self._draft("backlog.open"), now), now)
+        draft = missed_until(self._draft("backlog.open"), now, self._limits.catch_up_most)
+        return self._encoder.batch(draft, now)
 
     def probe(self, now: Instant) -> Batch:
         """Return a transaction that fires nothing: it tells whether the shard can write at all."""
@@ -109,7 +109,7 @@ class Shard:
 
         Backlog need not wait for it any longer, and what waits of another revision is gone.
         """
-        self._first_look_until = None
+        self._catching_up.file_seen()
         ended = self.changing.forget_all_but(revision)
         if ended is not None:
             data = {"revision": ended.change.revision, "reason": ended.reason}
@@ -118,9 +118,15 @@ class Shard:
 
     def take(self, command: Command | None, next_offset: int) -> None:
         """Take a command (None: a record that was none) and the offset behind it."""
-        self._next_command = next_offset
-        if command is not None:
-            self._commands.append(command)
+        self._obeying.take(command, next_offset)
+
+    def await_commands(self, now: Instant) -> None:
+        """Have backlog wait until the commands were read to their end, for a bounded time."""
+        self._catching_up.await_commands(now)
+
+    def commands_read(self) -> None:
+        """Learn that the commands were read to the end they had: backlog need not wait for them."""
+        self._catching_up.commands_read()
 
     def tell(self, event: Event) -> None:
         """Have an event written with the next transaction."""
@@ -139,7 +145,7 @@ class Shard:
             draft = self._draft(turn.__name__.strip("_"))
             if turn(draft, now):
                 return self._encoder.batch(draft, now, self._waiting)
-        return Rest(self._wake_at())
+        return Rest(self._wake_at(now))
 
     def prepare(self, now: Instant) -> bool:
         """Make some messages that are due soon; return whether there are more to make."""
@@ -161,45 +167,30 @@ class Shard:
             self._replan(touched)
         self.firing.moved(self._position().cursor)
         self.changing.committed(batch.kind)
-        if self._settling is not None and batch.piece is not None:
-            self._settling.settled(batch.piece)
+        self._catching_up.settled(batch.piece)
+        self._obeying.committed()
 
     # Turns: each puts its next piece of work into the draft, or returns False.
 
     def _fires(self, draft: Draft, now: Instant) -> bool:
         if self.firing.behind(now):
             draft.kind = "backlog.open"
-            missed_until(draft, now)
+            missed_until(draft, now, self._limits.catch_up_most)
             return True
         return self.firing.draft(now, draft)
 
     def _changes(self, draft: Draft, now: Instant) -> bool:
         found = self.changing.draft(now, draft)
         if self.changing.held is not None:
-            self._first_look_until = None
+            self._catching_up.file_seen()
         return found
 
-    def _asked(self, _draft: Draft, _now: Instant) -> bool:
-        if self._commands:
-            for command in self._commands:
-                self._obey(command)
-            self._commands = []
-            return True
-        return bool(self._waiting) or self._next_command not in (None, self._position().commands)
+    def _asked(self, draft: Draft, now: Instant) -> bool:
+        found = self._obeying.draft(now, draft, held=self.clock_hold is not None)
+        return found or bool(self._waiting)
 
     def _backlog(self, draft: Draft, now: Instant) -> bool:
-        backlog = draft.position.backlog
-        if not backlog or (self._first_look_until is not None and now < self._first_look_until):
-            return False
-        if self._settling is None or self._settling.interval != backlog[0]:
-            self._settling = Settling(backlog[0], self.state.records)
-        piece = self._settling.slice(self._share(now))
-        for job, planned in piece.fires:
-            self.firing.put(job, planned, draft)
-        draft.skips += piece.skips
-        draft.piece = piece
-        draft.move(backlog=backlog[1:] if piece.rest is None else (piece.rest, *backlog[1:]))
-        return True
+        return self._catching_up.draft(now, draft)
 
     def _tidy(self, draft: Draft, _now: Instant) -> bool:
         if self.changing.staging:
@@ -218,27 +209,17 @@ class Shard:
     # Parts.
 
     def _draft(self, kind: str, position: Position | None = None) -> Draft:
-        draft = Draft(kind, position or self._position())
-        if self._next_command is not None:
-            draft.move(commands=self._next_command)
-        return draft
+        return Draft(kind, position or self._position())
 
     def _position(self) -> Position:
         assert self.state.position is not None
         return self.state.position
 
-    def _share(self, now: Instant) -> int:
-        """Return how many backlog fires fit beside the fresh ones that are due next."""
-        due = self.firing.next_due()
-        near = due is not None and due - now < _NEAR_MS
-        return max(1, min(self.firing.limit, self._limits.batch // (_NEAR_SHARE if near else 1)))
-
-    def _wake_at(self) -> Instant | None:
+    def _wake_at(self, now: Instant) -> Instant | None:
         if self.clock_hold is not None:
             return None
         wakes = [self.firing.next_due(), self.changing.until(), self._beaten + self._limits.heartbeat_ms]
-        if self._position().backlog:
-            wakes.append(self._first_look_until)
+        wakes.append(self._catching_up.wake(now))
         return min(wake for wake in wakes if wake is not None)
 
     def _touched(self, batch: Batch) -> dict[str, JobRecord | None]:
@@ -257,16 +238,11 @@ class Shard:
             new = self.state.records.get(name)
             if new is not None:
                 plan.add(new)
-        self._settling = None
+        self._catching_up.reset()
 
-    def _obey(self, command: Command) -> None:
-        if command.type == "adopt":
-            done = self.changing.adopt()
-        else:
-            done = self.clock_hold is not None
-            self.clock_hold = None
-        data = {"command": command.type, "done": done, "cursor": to_text(self._position().cursor.due)}
-        self._waiting.append(Event("command.obeyed", f"command.obeyed/{self.number}/{command.id}", "", data))
+    def _accept_clock(self) -> bool:
+        held, self.clock_hold = self.clock_hold is not None, None
+        return held
 
     def _change_rules(self, now: Instant, draft: Draft, before: Identity, after: Identity) -> None:
         """Note as a change of its own that the rules of time, or the cron engine, are others than before."""

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import OUT_OF_RANGE
+from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE
 from dispatcher.kafka.following import Following
 from dispatcher.kafka.offsets import partition_ends
 from dispatcher.ports import LogEnds
@@ -32,11 +32,13 @@ class CommandHooks:
 
     `lost(shard, count)`: records that retention took before they were read, markers counted too.
     `beyond(shard, offset, end)`: the offset lies behind the end; the shard is not read.
+    `read(shard)`: all that waited when the shard was attached has been delivered; told once for each.
     """
 
     deliver: Deliver
     lost: Callable[[int, int], None]
     beyond: Callable[[int, int, int], None]
+    read: Callable[[int], None] = lambda _: None
 
 
 class CommandReader:
@@ -54,6 +56,7 @@ class CommandReader:
         self._wishes: SimpleQueue[tuple[int, bool, int | None]] = SimpleQueue()
         self._waiting: dict[int, int | None] = {}
         self._reading: dict[int, int] = {}
+        self._behind: set[int] = set()
         self._following = Following(self._connection, topics.commands)
         self._loop = Loop("commands", self._step, close=self._following.close, failed=failed)
 
@@ -97,6 +100,7 @@ class CommandReader:
                 self._waiting[shard] = offset
 
     def _drop(self, shard: int) -> None:
+        self._behind.discard(shard)
         if self._reading.pop(shard, None) is not None:
             self._following.remove(shard)
 
@@ -118,6 +122,7 @@ class CommandReader:
             offset = ends.low
         self._following.add(shard, offset)
         self._reading[shard] = offset
+        self._behind.add(shard)
 
     def _true_ends(self, shard: int) -> LogEnds | None:
         """Return the ends with open transactions counted: the last stable offset alone proves nothing."""
@@ -137,6 +142,10 @@ class CommandReader:
             self._reading[shard] = after
             headers: CommandHeaders = message.headers()  # type: ignore[assignment]  # a list on the way in
             self._hooks.deliver(shard, after, message.key(), message.value(), headers)
+        elif error.code() == END_OF_PARTITION:
+            if shard in self._behind:
+                self._behind.discard(shard)
+                self._hooks.read(shard)
         elif error.code() in OUT_OF_RANGE:
             offset = self._reading[shard]
             self._drop(shard)

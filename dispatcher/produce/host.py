@@ -122,6 +122,10 @@ class ShardHost:
             command = None
         self._post(shard, partial(Shard.take, command=command, next_offset=next_offset))
 
+    def commands_read(self, shard: int) -> None:
+        """Tell a shard that every command that waited for it was handed over."""
+        self._post(shard, Shard.commands_read)
+
     def commands_lost(self, shard: int, count: int) -> None:
         """Record that retention took commands before their shard read them."""
         self._say.error("commands.lost", shard=shard, count=count)

@@ -128,6 +128,7 @@ class ShardThread:
         elif (missed := shard.missed(reading.now)) is not None:
             self._perform(missed, reading.now)
         assert state.position is not None
+        shard.await_commands(reading.now)
         around.listen(self.number, state.position.commands or 0)
         tell_if_ahead(self._say, shard.state.cursor().due, reading.now)
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])

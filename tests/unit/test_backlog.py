@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import job
 
-from dispatcher.core.backlog import Settling, Slice, dropped, unsettled
+from dispatcher.core.backlog import Settling, Slice, dropped, given_up, unsettled
+from dispatcher.core.codec import decode
 from dispatcher.core.job import CatchUp, Job
-from dispatcher.core.ledger import Cursor, Interval
+from dispatcher.core.ledger import Cursor, Interval, Position
 from dispatcher.core.record import JobRecord
 
 SECOND = 1_000
@@ -29,9 +32,10 @@ records_ = st.builds(
     st.integers(0, 50 * SECOND),
 )
 intervals = st.builds(
-    lambda due, name, length: Interval(Cursor(due, name), due + length, 1),
+    lambda due, name, length, most: Interval(Cursor(due, name), due + length, 1, most=most),
     st.integers(10, 40).map(lambda seconds: seconds * SECOND), st.sampled_from(["", "a1-0-5", "m", "zz"]),
     st.integers(1, 90 * SECOND) | st.integers(1, 90).map(lambda seconds: seconds * SECOND),
+    st.sampled_from([0, 1, 2, 7, 89]),
 )  # fmt: skip
 
 
@@ -50,7 +54,8 @@ def expected(one: JobRecord, interval: Interval) -> tuple[set[int], set[int]]:
     """Return what is sent and what is skipped of a job."""
     fires = missed(one, interval)
     if one.job.policy.catch_up is CatchUp.ALL:
-        return set(fires), set()
+        capped = set(fires[: -interval.most]) if interval.most else set()
+        return set(fires) - capped, capped
     late = interval.end - max(1, one.job.policy.grace_ms)
     sent = {planned for planned in fires if planned + one.job.delay_ms > late}
     if not sent and fires and one.job.policy.catch_up is CatchUp.LATEST:
@@ -64,13 +69,16 @@ class Settled:
     def __init__(self) -> None:
         self.sent: Counter[tuple[str, int]] = Counter()
         self.skipped: Counter[tuple[str, int]] = Counter()
-        self.due: list[tuple[int, str]] = []
+        self.recent: list[tuple[int, str]] = []
+        self.drained: list[tuple[int, str]] = []
 
-    def take(self, piece: Slice, records: dict[str, JobRecord], *, in_order: bool) -> None:
+    def take(self, piece: Slice, records: dict[str, JobRecord], before: Interval) -> None:
         for one, planned in piece.fires:
             self.sent[one.name, planned] += 1
-            if in_order:
-                self.due.append((planned + one.delay_ms, one.name))
+            if before.names_done:
+                (self.drained if before.recent_done else self.recent).append(
+                    (planned + one.delay_ms, one.name)
+                )
         for skip in piece.skips:
             trigger = records[skip.job].job.trigger
             planned = skip.after
@@ -85,23 +93,31 @@ class Settled:
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(records_, unique_by=lambda one: one.name, max_size=8), intervals,
-    st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=10),
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.booleans()), min_size=1, max_size=10),
+    st.dictionaries(st.integers(1, 30), st.integers(5, 110).map(lambda second: second * SECOND), max_size=3),
 )  # fmt: skip
 def test_everything_missed_is_sent_or_skipped_once_by_the_rules(
-    found: list[JobRecord], interval: Interval, pace: list[tuple[int, bool]]
+    found: list[JobRecord],
+    interval: Interval,
+    pace: list[tuple[int, int, bool]],
+    drops: dict[int, int],
 ) -> None:
     records = {one.name: one for one in found}
     settled, settling, rest, turn = Settled(), Settling(interval, records), interval, 0
+    given: dict[str, set[int]] = {one.name: set() for one in found}
     while True:
-        most, crash = pace[turn % len(pace)]
+        most, send, crash = pace[turn % len(pace)]
         turn += 1
         assert turn < 2_000
-        if crash:
+        if turn in drops:
+            for one in found:
+                given[one.name] |= left(one, rest, drops[turn])
+            [rest] = given_up((rest,), drops[turn])
+        if crash or turn in drops:
             settling = Settling(rest, records)
-        in_order = rest.names_done
-        piece = settling.slice(most)
-        assert len(piece.fires) <= most
-        settled.take(piece, records, in_order=in_order)
+        piece = settling.slice(most, send)
+        assert len(piece.fires) <= min(most, send)
+        settled.take(piece, records, rest)
         settling.settled(piece)
         if piece.rest is None:
             break
@@ -109,10 +125,19 @@ def test_everything_missed_is_sent_or_skipped_once_by_the_rules(
         check_rest(records, rest, interval, settled)
     for one in found:
         sent, skipped = expected(one, interval)
-        assert {planned for name, planned in settled.sent if name == one.name} == sent
-        assert {planned for name, planned in settled.skipped if name == one.name} == skipped
+        gone = given[one.name]
+        assert {planned for name, planned in settled.sent if name == one.name} == sent - gone
+        assert {planned for name, planned in settled.skipped if name == one.name} == skipped | gone
     assert max([*settled.sent.values(), *settled.skipped.values()], default=1) == 1
-    assert settled.due == sorted(settled.due)
+    assert settled.recent == sorted(settled.recent)
+    assert settled.drained == sorted(settled.drained)
+
+
+def left(one: JobRecord, rest: Interval, until: int) -> set[int]:
+    """Return the planned instants due before an instant that an interval has not settled."""
+    after, last = unsettled(one, rest)
+    last = min(last, until - one.job.delay_ms - 1)
+    return {planned for planned in missed(one, replace(rest, start=Cursor(0))) if after < planned <= last}
 
 
 def check_rest(records: dict[str, JobRecord], rest: Interval, interval: Interval, settled: Settled) -> None:
@@ -136,6 +161,78 @@ def test_a_slice_by_name_stops_at_what_it_may_send_and_skip() -> None:
     assert (piece.rest.named, piece.rest.names_done) == ("j009", False)
 
 
+def test_a_piece_sends_no_more_than_it_may() -> None:
+    late = {"every": "60s", "misfireGraceSeconds": 0}
+    records = {f"j{number}": JobRecord(job(f"j{number}", **late), 1, "r", 0, 0) for number in range(9)}
+    settling = Settling(Interval(Cursor(0), 150 * SECOND, 1), records)
+    assert [len(settling.slice(10, send).fires) for send in (1, 3, 10)] == [1, 3, 5]
+    everything = {
+        name: replace(one, job=job(name, every="60s", catchUp="all")) for name, one in records.items()
+    }
+    drained = Interval(Cursor(0), 150 * SECOND, 1, names_done=True, recent_done=True)
+    assert [len(Settling(drained, everything).slice(10, send).fires) for send in (1, 3, 99)] == [1, 3, 10]
+
+
+@pytest.mark.parametrize(("every", "most"), [("1s", 1), ("1s", 100), ("7s", 1_000), ("1h", 3)])
+def test_the_cap_leaves_exactly_as_many_and_tells_the_rest_in_one_skip(every: str, most: int) -> None:
+    one = JobRecord(job("a", every=every, catchUp="all", jitterSeconds=50), 1, "r", 0, 0)
+    interval = Interval(Cursor(0), 31 * 86_400 * SECOND, 1, most=most)
+    settling = Settling(interval, {"a": one})
+    piece = settling.slice(10)
+    [skip] = piece.skips
+    until = interval.end - one.job.delay_ms - 1
+    assert skip.reason == "capped"
+    assert one.job.trigger.count_between(skip.until, until) == most
+    assert skip.count + most == one.job.trigger.count_between(0, until)
+    settling.settled(piece)
+    settling.settled(settling.slice(10))
+    assert settling.slice(1).fires[0][1] == one.job.trigger.next_after(skip.until)
+
+
+def test_what_is_within_its_grace_goes_before_what_all_sends() -> None:
+    records = {
+        "all": JobRecord(job("all", every="1s", catchUp="all"), 1, "r", 0, 0),
+        "late": JobRecord(job("late", every="1s", catchUp="none", misfireGraceSeconds=2), 1, "r", 0, 0),
+    }
+    settling, sent = Settling(Interval(Cursor(0), 10 * SECOND, 1), records), []
+    while (piece := settling.slice(3)).rest is not None:
+        sent += [one.name for one, _ in piece.fires]
+        settling.settled(piece)
+    assert sent == ["late"] + ["all"] * 9
+
+
+def test_an_interval_of_the_old_form_goes_on_where_it_was() -> None:
+    """Both kinds were sent in one order then, up to `drained`."""
+    records = {
+        "a": JobRecord(job("a", every="1s", catchUp="all"), 1, "r", 0, 0),
+        "b": JobRecord(job("b", every="1s", catchUp="none"), 1, "r", 0, 0),
+    }
+    value = {
+        "from": [0, ""], "to": 10 * SECOND, "change": 1, "named": "b", "namesDone": True,
+        "drained": [7 * SECOND, "a"],
+    }  # fmt: skip
+    line = {
+        "v": 1, "due": 10 * SECOND, "name": "", "revision": "r", "change": 1, "abandoned": [],
+        "commands": None, "backlog": [value], "effectiveFrom": 0,
+    }  # fmt: skip
+    position = decode(b"cursor", json.dumps(line).encode())
+    assert isinstance(position, Position)
+    settling, sent = Settling(position.backlog[0], records), []
+    while (piece := settling.slice(3)).rest is not None:
+        sent += [f"{one.name}{planned // SECOND}" for one, planned in piece.fires]
+        settling.settled(piece)
+    assert sent == ["b7", "b8", "b9", "a8", "a9"]
+
+
+def test_what_is_given_up_twice_is_given_up_once() -> None:
+    interval = Interval(Cursor(5), 100, 1)
+    assert given_up((interval,), 5) == (interval,)
+    [once] = given_up((interval,), 50)
+    assert given_up((once,), 40) == (once,)
+    [twice] = given_up((once,), 500)
+    assert (once.drops, twice.drops) == ((50,), (50, 100))
+
+
 def test_jobs_younger_than_an_interval_have_no_part_in_it() -> None:
     young = JobRecord(job("a", every="1s", catchUp="all"), 2, "r", 9 * SECOND, 9 * SECOND)
     interval = Interval(Cursor(0), 9 * SECOND, 1)
@@ -150,8 +247,8 @@ def test_missed_fires_go_out_as_they_were_when_they_were_missed() -> None:
     new = JobRecord(job("a", every="5s", catchUp="all", payload="new"), 2, "r2", 20 * SECOND, 0, past=(old,))
     interval = Interval(Cursor(0), 20 * SECOND, 1)
     settling = Settling(interval, {"a": new})
-    by_name = settling.slice(10)
-    settling.settled(by_name)
+    for _ in ("by name", "within the grace"):
+        settling.settled(settling.slice(10))
     piece = settling.slice(10)
     assert [planned for _, planned in piece.fires] == [5 * SECOND, 10 * SECOND, 15 * SECOND]
     assert all(b"new" not in one.definition for one, _ in piece.fires)

@@ -72,9 +72,14 @@ class Bench:
             topics=TOPICS, shards=1, instance="a", clock=self.clock, limits=self.limits,
             clock_limit_ms=HOUR, log=lambda _: MemoryLog(self.broker), directory=self.directory,
             identity=lambda: self.identity, recompare=self._recompare,
-            listen=lambda shard, offset: self.listened.append((shard, offset)),
+            listen=self._listen,
             failed=lambda _, error: self.ended.append(error),
         )  # fmt: skip
+
+    def _listen(self, shard: int, offset: int | None) -> None:
+        """Take note; no command waits for the shard."""
+        self.listened.append((shard, offset))
+        self.thread.post(Shard.commands_read)
 
     def _recompare(self) -> None:
         self.recompares += 1
