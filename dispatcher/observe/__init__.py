@@ -1,0 +1,1 @@
+"""events → views: what became of every planned fire."""

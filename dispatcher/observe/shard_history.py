@@ -1,0 +1,158 @@
+"""What the events and the ledger of one shard tell: which version of which job was in force when."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+
+from dispatcher.core.ledger import (
+    Change,
+    Fact,
+    Identity,
+    JobVersions,
+    Position,
+    Timer,
+    TimerGone,
+)
+from dispatcher.observe.skips import Skips
+from dispatcher.observe.verdict import Wrong
+from dispatcher.observe.version import Version, read_version
+
+EVER = 1 << 60
+
+
+@dataclass(slots=True)
+class Tenure:
+    """A version of a job, in force for fires planned in (after, until]; `change` is None where unknown."""
+
+    version: Version
+    shard: int
+    change: int | None
+    after: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a shard has settled its fires: its position record, and the ids of the timers it holds."""
+
+    position: Position | None
+    timers: Container[str] = ()
+
+    def awaits(self, due: int, name: str, fire: str) -> bool:
+        """Return whether a fire is still to be settled: by the cursor, the open backlog or a timer."""
+        position = self.position
+        if position is None or (due, name) > (position.cursor.due, position.cursor.name):
+            return True
+        for interval in position.backlog:
+            if (interval.start.due, interval.start.name) < (due, name) and due < interval.end:
+                drained = interval.drained
+                if drained is None or (due, name) > (drained.due, drained.name):
+                    return True
+        return fire in self.timers
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The time zone data went from one release to another, for fires planned after an instant."""
+
+    after: int
+    old: str
+    new: str
+
+
+class ShardHistory:
+    """The history of one shard. `known_from` is the instant after which all that was planned is known."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.known_from = -1
+        self.cut = False
+        self.bursts: dict[int, int] = {}
+        self.rules: list[Rules] = []
+        self.position: Position | None = None
+        self.timers: set[str] = set()
+        self.tzdata: str | None = None
+        self.told: dict[int, list[tuple[bytes, Version | None, Version | None]]] = {}
+        self.applied: dict[int, tuple[int, int | None]] = {}
+        self._changes: dict[int, int] = {}
+        self._jobs: dict[str, JobVersions] = {}
+
+    def fact(self, fact: Fact) -> None:
+        """Take in a fact of the shard's ledger; of jobs only where history is cut: else the events tell."""
+        match fact:
+            case Position():
+                self.position = fact
+            case Timer():
+                self.timers.add(fact.id)
+            case TimerGone():
+                self.timers.discard(fact.id)
+            case Change():
+                self._changes[fact.number] = fact.effective_from
+            case Identity():
+                self.tzdata = fact.tzdata
+            case JobVersions() if self.cut:
+                self._jobs[fact.name] = fact
+
+    def incomplete(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (change, jobs it touched, jobs told of) of every applied change that lacks events."""
+        for change, (_, touched) in self.applied.items():
+            told = len(self.told.get(change, ()))
+            if touched is not None and touched != told:
+                yield change, touched, told
+
+    def tenures(self) -> dict[bytes, list[Tenure]]:
+        """Return all tenures that are known, by job and in order."""
+        found: dict[bytes, list[Tenure]] = {}
+        for change in sorted(self.applied):
+            at = self.applied[change][0]
+            for name, new, old in self.told.get(change, ()):
+                self._turn(found.setdefault(name, []), new, old, change, at)
+        for job, fact in self._jobs.items():
+            if job.encode() not in found:
+                found.update(self._of_ledger(fact))
+        return found
+
+    def other_rules(self, at: int, ours: str) -> bool:
+        """Return whether a fire was planned by another release of the time zone data than ours."""
+        release = self.tzdata or ours
+        for rules in sorted(self.rules, key=lambda one: one.after, reverse=True):
+            release = rules.new if at > rules.after else rules.old
+            if at > rules.after:
+                break
+        return release != ours
+
+    def _turn(
+        self, tenures: list[Tenure], new: Version | None, old: Version | None, change: int, at: int
+    ) -> None:
+        if tenures:
+            tenures[-1].until = min(tenures[-1].until, at)
+        elif old is not None and self.cut:
+            tenures.append(Tenure(old, self.number, None, self.known_from, at))
+        if new is not None:
+            tenures.append(Tenure(new, self.number, change, max(at, self.known_from), EVER))
+
+    def _of_ledger(self, fact: JobVersions) -> Iterator[tuple[bytes, list[Tenure]]]:
+        position = self.position
+        for one in fact.versions:
+            if position is None or one.change > position.change or one.change in position.abandoned:
+                continue
+            since = one.effective_from if one.effective_from is not None else self._changes[one.change]
+            if one.definition is not None:
+                version = read_version(one.definition)
+                yield (
+                    version.name,
+                    [Tenure(version, self.number, one.change, max(since, self.known_from), EVER)],
+                )
+            return
+
+
+@dataclass(slots=True)
+class History:
+    """The history of an installation, as far as it was fed."""
+
+    prefix: str
+    tzdata: str
+    shards: list[ShardHistory]
+    skips: Skips
+    faults: list[Wrong]

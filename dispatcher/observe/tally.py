@@ -1,0 +1,241 @@
+"""Counting: each planned fire has a byte, in which records and skips leave their marks.
+
+Beside that byte a fire of a cron expression costs 8 bytes that all jobs of its trigger share, and each
+version of a job about 500. Places are kept for offenders alone: a second reading gives the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dispatcher.core.log_record import Record
+from dispatcher.observe.instants import instant_of
+from dispatcher.observe.judging import Judging
+from dispatcher.observe.shard_history import History, ShardHistory, Standing
+from dispatcher.observe.skips import Skip
+from dispatcher.observe.slots import Slot, Slots
+from dispatcher.observe.timing import Window
+from dispatcher.observe.verdict import Findings, Place, Verdict, Wrong
+
+FIRE_TYPE = b"dispatcher.fire"
+_COMMITS, _SKIP, _MOST = 3, 4, 12
+_SKIPPED = bytes(byte if byte & _MOST == _MOST else byte + _SKIP for byte in range(16)) + bytes(
+    range(16, 256)
+)
+"""A byte holds up to 3 commits in its lowest two bits and up to 3 skips in the next two."""
+
+
+class Tally:
+    """Counts what became of the fires planned in a window (after, until]."""
+
+    def __init__(self, history: History, window: Window) -> None:
+        self._history = history
+        self._window = window
+        self._slots = Slots(history, window)
+        self._marks = bytearray(self._slots.size)
+        self._findings = Findings()
+        self._reasons: dict[str, int] = {}
+        self._retries: dict[tuple[bytes, int, int], int] = {}
+        self._later: dict[int, list[Place]] = {}
+        self._reach: dict[str, int] = {}
+        self._untimed = self._unjudged = 0
+        for fault in [*history.faults, *self._incomplete()]:
+            self._find(fault)
+        for skip in history.skips:
+            if skip.until > window[0] and skip.after < window[1]:
+                self._skip(skip)
+
+    def cut(self, topic: str, known_from: int) -> None:
+        """Tell that a job topic no longer holds all that was sent up to an instant."""
+        self._reach[topic] = max(known_from, self._reach.get(topic, known_from))
+
+    def fire(self, record: Record, seen_at: int | None = None) -> None:
+        """Count a record of a job topic. `seen_at`: when a live reader saw it, in milliseconds."""
+        headers = dict(record.headers)
+        if headers.get("ce_type") != FIRE_TYPE:
+            self._foreign(record)
+            return
+        ident = headers.get("ce_id", b"")
+        job, _, text = ident.rpartition(b"@")
+        try:
+            planned = instant_of(text.decode())
+            attempt = int(headers.get("attempt", b"1"))
+        except ValueError:
+            self._unexpected(record, ident, None, "its id names no planned instant")
+            return
+        if not self._window[0] < planned <= self._window[1]:
+            return
+        slot = self._slots.find(job, planned)
+        place = -1 if slot is None else slot.place(planned)
+        if slot is None or place < 0:
+            self._unplanned(record, job, planned, headers.get("shard", b""))
+            return
+        if attempt == 1:
+            self._mark(record, place)
+        else:
+            self._retry(record, slot, planned, attempt)
+        self._compare(record, slot, planned)
+        self._time(record, slot, planned, seen_at)
+
+    def trace(self, record: Record) -> None:
+        """Note the place of a record if its fire is among the doubled ones listed: for a second reading."""
+        headers = dict(record.headers)
+        job, _, text = headers.get("ce_id", b"").rpartition(b"@")
+        if headers.get("ce_type") != FIRE_TYPE or headers.get("attempt", b"1") != b"1":
+            return
+        try:
+            planned = instant_of(text.decode())
+        except ValueError:
+            return
+        slot = self._slots.find(job, planned)
+        places = None if slot is None else self._later.get(slot.place(planned))
+        where = _place(record)
+        if places is not None and where not in places:
+            places.append(where)
+
+    def verdict(self, standings: Mapping[int, Standing] | None = None) -> Verdict:
+        """Return the verdict on what was counted so far.
+
+        `standings` tell what each shard has not settled yet; without them all that was planned should be
+        settled. A shard that is missing in them has settled nothing.
+        """
+        judging = Judging(self._history, self._slots, self._marks, self._findings)
+        found = judging.verdict(self._reach, standings, self._later)
+        return replace(
+            found, untimed=self._untimed, unjudged=self._unjudged, reasons=dict(sorted(self._reasons.items()))
+        )
+
+    # What a record may be.
+
+    def _mark(self, record: Record, place: int) -> None:
+        byte = self._marks[place]
+        if byte & _COMMITS < _COMMITS:
+            self._marks[place] = byte + 1
+        if byte and (place in self._later or len(self._later) < 1_000):
+            self._later.setdefault(place, []).append(_place(record))
+
+    def _retry(self, record: Record, slot: Slot, planned: int, attempt: int) -> None:
+        name = slot.tenure.version.name
+        key = (name, planned, attempt)
+        times = self._retries[key] = self._retries.get(key, 0) + 1
+        if times == 2 and self._findings.wants("doubled"):
+            why = f"attempt {attempt} was committed twice"
+            self._findings.add(self._wrong("doubled", record, slot, planned, why))
+
+    def _compare(self, record: Record, slot: Slot, planned: int) -> None:
+        version = slot.tenure.version
+        if hash(record.value) != version.content:
+            why = "its value is not the definition that was in force"
+        elif record.topic != slot.topic:
+            why = f"it belongs in the topic {slot.topic}"
+        else:
+            return
+        if self._findings.wants("unexpected"):
+            self._findings.add(self._wrong("unexpected", record, slot, planned, why))
+
+    def _time(self, record: Record, slot: Slot, planned: int, seen_at: int | None) -> None:
+        due = planned + slot.tenure.version.delay
+        seen = record.timestamp if seen_at is None else seen_at
+        if seen == due and seen_at is None:
+            landed = self._history.shards[slot.tenure.shard].bursts.get(due)
+            if landed is None:
+                self._untimed += 1
+                return
+            seen = landed
+        if seen < due and self._findings.wants("early"):
+            why = f"{due - seen} ms before it was due"
+            self._findings.add(self._wrong("early", record, slot, planned, why))
+
+    def _foreign(self, record: Record) -> None:
+        if record.topic.startswith(f"{self._history.prefix}."):
+            self._unexpected(record, b"", None, "it is no fire, but lies in a job topic")
+
+    def _unplanned(self, record: Record, job: bytes, planned: int, shard: bytes) -> None:
+        history = self._shard(shard)
+        if history is not None and planned <= history.known_from:
+            self._unjudged += 1
+            return
+        slot = self._slots.find(job, planned)
+        zoned = slot is not None and slot.tenure.version.timing.zoned
+        if zoned and history is not None and history.other_rules(planned, self._history.tzdata):
+            self._unjudged += 1
+            return
+        known = job in self._slots.by_job
+        why = "no job of this name was ever in force" if not known else "no version of it was in force then"
+        if slot is not None:
+            why = f"its version of change {slot.tenure.change} is not planned for this instant"
+        self._unexpected(record, job, planned, why)
+
+    def _unexpected(self, record: Record, job: bytes, planned: int | None, why: str) -> None:
+        if self._findings.wants("unexpected"):
+            name = job.decode(errors="replace")
+            self._findings.add(Wrong("unexpected", name, planned, None, None, why, places=(_place(record),)))
+
+    def _wrong(self, kind: str, record: Record, slot: Slot, planned: int, why: str) -> Wrong:
+        tenure = slot.tenure
+        attempt = int(dict(record.headers).get("attempt", b"1"))
+        name = tenure.version.name.decode()
+        return Wrong(kind, name, planned, tenure.shard, tenure.change, why, attempt, (_place(record),))
+
+    def _shard(self, text: bytes) -> ShardHistory | None:
+        shards = self._history.shards
+        return shards[int(text)] if text.isdigit() and int(text) < len(shards) else None
+
+    # Skips.
+
+    def _skip(self, skip: Skip) -> None:
+        inside = 0
+        for slot in self._slots.by_job.get(skip.job, ()):
+            begin, end = slot.stretch(skip.after, skip.until)
+            if begin < end:
+                self._marks[begin:end] = self._marks[begin:end].translate(_SKIPPED)
+                inside += end - begin
+        self._reasons[skip.reason] = self._reasons.get(skip.reason, 0) + inside
+        planned = self._planned_in(skip, inside)
+        if planned is not None and planned != skip.number and self._findings.wants("miscounted"):
+            self._findings.add(self._miscounted(skip, planned))
+
+    def _planned_in(self, skip: Skip, inside: int) -> int | None:
+        """Return how many fires were planned in the whole range of a skip, None where that is not known."""
+        history = self._history.shards[skip.shard]
+        slots = self._slots.by_job.get(skip.job, ())
+        zoned = any(slot.tenure.version.timing.zoned for slot in slots)
+        if skip.after < history.known_from or (
+            zoned and history.other_rules(skip.until, self._history.tzdata)
+        ):
+            return None
+        if self._window[0] <= skip.after and skip.until <= self._window[1]:
+            return inside
+        total = 0
+        for slot in slots:
+            tenure = slot.tenure
+            low, high = max(skip.after, tenure.after), min(skip.until, tenure.until)
+            after, until = tenure.version.within(low, high)
+            if after < until:
+                table = tenure.version.timing.table((after, until))
+                total += table.rank(until) - table.rank(after)
+        return total
+
+    def _miscounted(self, skip: Skip, planned: int) -> Wrong:
+        place = Place(f"{self._history.prefix}.events", skip.shard, skip.offset)
+        why = f"a skip ({skip.reason}) counts {skip.number} fires, {planned} were planned in its range"
+        name = skip.job.decode(errors="replace")
+        return Wrong("miscounted", name, skip.until, skip.shard, None, why, places=(place,))
+
+    def _incomplete(self) -> list[Wrong]:
+        """Return the changes whose events are not all there although nothing was cut."""
+        found = []
+        for shard in self._history.shards:
+            for change, touched, told in shard.incomplete() if not shard.cut else ():
+                why = f"change {change} says it touched {touched} jobs, its events tell of {told}"
+                found.append(Wrong("miscounted", "", None, shard.number, change, why))
+        return found
+
+    def _find(self, wrong: Wrong) -> None:
+        if self._findings.wants(wrong.kind):
+            self._findings.add(wrong)
+
+
+def _place(record: Record) -> Place:
+    return Place(record.topic, record.partition, record.offset)
