@@ -25,6 +25,9 @@ class Limits:
     waits `first_look_ms` for the first look at the file: a job may have been removed meanwhile. At most
     `catch_up_rate` fires of it go out in a second, and `catch_up_most` of a job with `catchUp: all`; 0 is
     no limit.
+
+    `stage_from` fires of one instant, or more, are staged: up to `stage_most` of them, with values of up to
+    `stage_bytes`, are written before it, at most `stage_ahead_ms` (0: never), at `stage_rate` a second.
     """
 
     batch: int = 4_000
@@ -35,6 +38,11 @@ class Limits:
     first_look_ms: int = 60_000
     ahead: int = 20_000
     ahead_ms: int = 5_000
+    stage_ahead_ms: int = 2_000
+    stage_from: int = 1_000
+    stage_most: int = 50_000
+    stage_bytes: int = 32_000_000
+    stage_rate: int = 20_000
     catch_up_rate: int = 0
     catch_up_most: int = 0
     guard: RemovalGuard = field(default_factory=RemovalGuard)
@@ -46,6 +54,8 @@ class Batch:
 
     `settled` ready fires of the plan and `piece` of the backlog are done with it; `told` events that
     were waiting are in it. `jobs` are the jobs of definitions among the facts that are read already.
+    It was `decided` then. One with an instant `at` is staged: written at once, and not to be committed
+    before that instant by the wall clock.
     """
 
     kind: str
@@ -57,6 +67,8 @@ class Batch:
     told: int = 0
     piece: Slice | None = None
     jobs: Mapping[str, Job] = field(default_factory=lambda: NO_JOBS)
+    at: Instant | None = None
+    decided: Instant = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class Draft:
     settled: int = 0
     piece: Slice | None = None
     jobs: Mapping[str, Job] = field(default_factory=lambda: NO_JOBS)
+    at: Instant | None = None
 
     def move(self, **changes: object) -> None:
         """Change the position that the batch will leave."""
@@ -114,6 +127,8 @@ class Encoder:
             told=len(told),
             piece=draft.piece,
             jobs=draft.jobs,
+            at=draft.at,
+            decided=now,
         )
 
 

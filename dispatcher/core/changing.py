@@ -66,6 +66,11 @@ class Changing:
         return self._staging is not None or (self._change is not None and self.held is None)
 
     @property
+    def pending(self) -> ChangeSet | None:
+        """The change set that waits as a whole and that nothing holds."""
+        return self._change if self.held is None else None
+
+    @property
     def staging(self) -> bool:
         """Whether a change is being brought in pieces."""
         return self._staging is not None

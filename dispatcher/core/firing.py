@@ -8,10 +8,11 @@ from itertools import islice
 
 from dispatcher.core.backlog import Skip
 from dispatcher.core.batch import Draft, Limits
+from dispatcher.core.burst import begins, fitting, shares_partitions
 from dispatcher.core.instant import Instant
-from dispatcher.core.job import Job
+from dispatcher.core.job import CatchUp, Job
 from dispatcher.core.ledger import Cursor, Interval, Timer, TimerGone
-from dispatcher.core.message import MessageMaker, Outgoing, fire_id, message_of
+from dispatcher.core.message import MessageMaker, Outgoing, fire_id, message_of, timer_of
 from dispatcher.core.plan import Fire, Plan
 from dispatcher.core.state import ShardState
 
@@ -31,6 +32,7 @@ class Firing:
         self._made: list[Outgoing | None] = []
         self._timers: list[tuple[Instant, str]] = []
         self._refused: dict[str, str] = {}
+        self._unstaged: Instant | None = None
 
     def resume(self) -> None:
         """Build plan and timers anew from the state."""
@@ -48,6 +50,53 @@ class Firing:
         due = self.plan.next_due()
         timer = self._timers[0][0] if self._timers else None
         return due if timer is None else timer if due is None else min(due, timer)
+
+    def wake_at(self, now: Instant) -> Instant | None:
+        """Return when there is something to do next: to make messages, to stage or to send."""
+        due, planned = self.next_due(), self.plan.next_due()
+        if due is None or planned is None or not self._limits.stage_ahead_ms:
+            return due
+        soon = planned - self._limits.ahead_ms
+        begin = soon if soon > now else self.stage_at(now)
+        return due if begin is None or begin <= now else min(due, begin)
+
+    def stage_at(self, now: Instant) -> Instant | None:
+        """Return when to begin to stage what is due next, or None when that is not to be staged.
+
+        It is not when a timer is due before it or with it, nor while a culprit is looked for.
+        """
+        due = self.plan.next_due()
+        if due is None or due <= now or due - now > self._limits.ahead_ms or due == self._unstaged:
+            return None
+        if self.limit < self._limits.batch or (self._timers and self._timers[0][0] <= due):
+            return None
+        return begins(due, self.plan.together(), self._limits)
+
+    def draft_burst(self, shards: int, into: Draft) -> bool:
+        """Put what is due next, before it is due, into a draft to be staged; return whether it may be.
+
+        Fires that may lie in partitions of other shards stay behind as timers; too many are no burst.
+        """
+        due = self.plan.next_due()
+        assert due is not None
+        fires = self.plan.ready(due, self._limits.stage_most)
+        self._make(fires[len(self._made) :])
+        fires = fires[: fitting(self._made[: len(fires)], self._limits.stage_bytes)]
+        shared = frozenset(
+            one.name
+            for (_, _, _, one), message in zip(fires, self._made, strict=False)
+            if message is not None and self._shares(one.job, message[0], shards)
+        )
+        if len(shared) > self._limits.batch:
+            self._unstaged = due
+            return False
+        self._put_fires(fires, into, shared)
+        into.at = due
+        return True
+
+    def never_stage(self, at: Instant) -> None:
+        """Learn that staging what is due at an instant failed: it goes out from the instant on."""
+        self._unstaged = at
 
     def behind(self, now: Instant) -> bool:
         """Return whether fires are so late that nobody can have been at work: they are missed, not fresh."""
@@ -121,12 +170,15 @@ class Firing:
             reason = f"no topic {self._maker.topic_of(job)!r} that this dispatcher may write"
         into.skips.append(Skip(job.name, f"unsendable: {reason}", 1, planned - 1, planned))
 
-    def _put_fires(self, fires: list[Fire], into: Draft) -> None:
+    def _put_fires(self, fires: list[Fire], into: Draft, later: frozenset[str] = frozenset()) -> None:
         self._make(fires[len(self._made) :])
         made = self._made[: len(fires)]
-        if self._refused or None in made:
+        if self._refused or later or None in made:
             for (_, _, planned, record), message in zip(fires, made, strict=True):
-                self._put(record.job, planned, message, into)
+                if message is not None and record.name in later:
+                    into.facts.append(_kept(record.job, planned, message))
+                else:
+                    self._put(record.job, planned, message, into)
         else:
             into.fires += made  # type: ignore[arg-type] # the branch above took every None
         into.settled = len(fires)
@@ -142,6 +194,11 @@ class Firing:
             return self._maker.fire(job, planned, self._state.position.revision)
         except KeyError:
             return None
+
+    def _shares(self, job: Job, topic: str, shards: int) -> bool:
+        if job.route.key is None and job.route.topic is None:
+            return False
+        return shares_partitions(job, self._maker.partitions(topic), shards)
 
     def _due_timers(self, now: Instant) -> list[Timer]:
         due = []
@@ -162,6 +219,12 @@ class Firing:
             into.fires.append(message_of(timer))
         else:
             into.skips.append(Skip(timer.job, reason, 1, timer.planned - 1, timer.planned))
+
+
+def _kept(job: Job, planned: Instant, message: Outgoing) -> Timer:
+    """Return a fire as a timer; unless its job has no use for late ones it goes out however late it is."""
+    grace = job.policy.grace_ms if job.policy.catch_up is CatchUp.NONE else None
+    return timer_of(job, planned, message, grace)
 
 
 def missed_until(draft: Draft, now: Instant, most: int) -> Draft:

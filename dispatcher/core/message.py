@@ -82,7 +82,7 @@ class MessageMaker:
 
     def __init__(self, topics: TopicNames, shard: int, partitions: Callable[[str], int | None]) -> None:
         self._topics = topics
-        self._partitions = partitions
+        self.partitions = partitions
         self._lanes = {lane: topics.lane(lane) for lane in Lane}
         self._head = [
             ("ce_specversion", b"1.0"),
@@ -109,7 +109,7 @@ class MessageMaker:
         """Return the message of a job's fire. Raises KeyError when its topic cannot be written."""
         topic = self.topic_of(job)
         own = job.route.topic is not None
-        partitions = None if own and self._topics.reserves(topic) else self._partitions(topic)
+        partitions = None if own and self._topics.reserves(topic) else self.partitions(topic)
         if partitions is None:
             raise KeyError(topic)
         if self._planned != planned:

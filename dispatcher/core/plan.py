@@ -6,9 +6,10 @@ distinct triggers and due fires, not with jobs. Fires come out in the total orde
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.ledger import Cursor
@@ -84,6 +85,15 @@ class Plan:
         if self._at < len(self._ready):
             return self._ready[self._at][0]
         return self._next_group_due()
+
+    def together(self) -> int:
+        """Return how many unsettled fires are due at the next due instant."""
+        due = self.next_due()
+        if due is None:
+            return 0
+        if self._at == len(self._ready):
+            self._pull(due)
+        return bisect_right(self._ready, due, lo=self._at, key=itemgetter(0)) - self._at
 
     def ready(self, until: Instant, most: int) -> list[Fire]:
         """Return, in order, at most `most` unsettled fires due at or before `until`."""

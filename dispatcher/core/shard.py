@@ -7,6 +7,7 @@ Decide, then act, then remember: the caller performs a decided batch in one tran
 from __future__ import annotations
 
 from dispatcher.core.batch import Batch, Draft, Encoder, Limits, Rest
+from dispatcher.core.burst import landed, touches
 from dispatcher.core.catching_up import CatchingUp
 from dispatcher.core.changing import Changing
 from dispatcher.core.command import Command
@@ -48,8 +49,10 @@ class Shard:
             number, state, self.firing, self.changing, accept_clock=self._accept_clock, limits=limits
         )
         self._waiting: list[Event] = []
+        self._landed: list[Event] = []
+        """Events of bursts: they go with whatever is written next, but nothing is written for them."""
         self._beaten: Instant = 0
-        self._fired_last = False
+        self._last = ""
 
     # Taking the shard.
 
@@ -128,6 +131,13 @@ class Shard:
         """Learn that the commands were read to the end they had: backlog need not wait for them."""
         self._catching_up.commands_read()
 
+    def disturbs(self, at: Instant) -> bool:
+        """Return whether a change came that what is staged for an instant must not be committed before."""
+        change = self.changing.pending
+        return change is not None and (
+            len(change) > self._limits.piece or touches(change, self.state.records, self._position(), at)
+        )
+
     def tell(self, event: Event) -> None:
         """Have an event written with the next transaction."""
         self._waiting.append(event)
@@ -137,14 +147,17 @@ class Shard:
     def decide(self, now: Instant) -> Batch | Rest:
         """Return the next transaction, or until when there is nothing to do."""
         fires, changes = self._fires, self._changes
-        turns = [changes, fires] if self._fired_last and self.changing.waiting else [fires, changes]
-        turns += [self._backlog, self._heartbeat]
+        fired_last = self._last in ("fires", "burst")
+        turns = [changes, fires] if fired_last and self.changing.waiting else [fires, changes]
+        turns += [self._backlog, self._burst] if self._last == "burst" else [self._burst, self._backlog]
+        turns.append(self._heartbeat)
         if self.clock_hold is not None:
             turns = []
         for turn in [self._asked, *turns, self._tidy]:
             draft = self._draft(turn.__name__.strip("_"))
             if turn(draft, now):
-                return self._encoder.batch(draft, now, self._waiting)
+                told = [] if draft.at is not None else [*self._landed, *self._waiting]
+                return self._encoder.batch(draft, now, told)
         return Rest(self._wake_at(now))
 
     def prepare(self, now: Instant) -> bool:
@@ -153,9 +166,12 @@ class Shard:
 
     def remember(self, batch: Batch, now: Instant) -> None:
         """Take in a batch committed at `now`."""
-        self._beaten = now
-        self._fired_last = batch.kind == "fires"
-        del self._waiting[: batch.told]
+        self._beaten, self._last = now, batch.kind
+        if batch.told:
+            del self._waiting[: batch.told - len(self._landed)]
+            self._landed = []
+        if batch.at is not None:
+            self._landed.append(landed(batch, now, self.number))
         before = self.state.position
         touched = self._touched(batch)
         for fact in batch.facts:
@@ -192,6 +208,16 @@ class Shard:
     def _backlog(self, draft: Draft, now: Instant) -> bool:
         return self._catching_up.draft(now, draft)
 
+    def _burst(self, draft: Draft, now: Instant) -> bool:
+        """Stage what is due next, when its time has come and no change can come before it."""
+        begin, at, identity = self.firing.stage_at(now), self.firing.next_due(), self.state.identity
+        held_until = self.changing.until()
+        if begin is None or now < begin or at is None or identity is None or self.changing.waiting:
+            return False
+        if held_until is not None and held_until <= at:
+            return False
+        return self.firing.draft_burst(identity.shards, draft)
+
     def _tidy(self, draft: Draft, _now: Instant) -> bool:
         if self.changing.staging:
             return False
@@ -218,7 +244,7 @@ class Shard:
     def _wake_at(self, now: Instant) -> Instant | None:
         if self.clock_hold is not None:
             return None
-        wakes = [self.firing.next_due(), self.changing.until(), self._beaten + self._limits.heartbeat_ms]
+        wakes = [self.firing.wake_at(now), self.changing.until(), self._beaten + self._limits.heartbeat_ms]
         wakes.append(self._catching_up.wake(now))
         return min(wake for wake in wakes if wake is not None)
 

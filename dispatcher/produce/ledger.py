@@ -40,6 +40,20 @@ def read_to_end(log: ShardLog, image: Image) -> tuple[dict[bytes, bytes], int]:
     return latest, ends.high
 
 
+def read_on(log: ShardLog, start: int) -> tuple[list[tuple[bytes, bytes | None]], int]:
+    """Return the records from an offset up to the ledger's end as it is now, and that end.
+
+    Call it only after `fence`. Raises LedgerUnfit when the offset is not one of the ledger's.
+    """
+    ends = log.ends()
+    if start > ends.high or start < ends.low:
+        raise LedgerUnfit(
+            f"the ledger holds offsets {ends.low} to {ends.high}, but {start} was the next to read: "
+            "it was truncated or re-created while this dispatcher ran; restart it"
+        )
+    return [(one.key, one.value) for one in log.read(start, ends.high)], ends.high
+
+
 def restored(latest: Mapping[bytes, bytes]) -> ShardState:
     """Return the state that a ledger's records say. Raises LedgerUnfit when they cannot be read."""
     state = ShardState()

@@ -12,23 +12,25 @@ import structlog
 from dispatcher.clock import Reading
 from dispatcher.core.batch import Batch, Encoder, Rest
 from dispatcher.core.codec import OWNER_KEY, decode
+from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.jump import apart_from_broker, jump_between
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
 from dispatcher.core.shard import Shard
 from dispatcher.core.state import ShardState
-from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, LedgerUnfit, TransactionFailed
+from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, TransactionFailed
 from dispatcher.ports import Committed
 from dispatcher.produce.culprit import Culprits
-from dispatcher.produce.ledger import NO_IMAGE, Image, check_identity, read_to_end, restored
-from dispatcher.produce.telling import tell_if_ahead, tell_of_taker
+from dispatcher.produce.known_topics import KnownTopics
+from dispatcher.produce.ledger import NO_IMAGE, Image, check_identity, read_on, read_to_end, restored
+from dispatcher.produce.staged import Staged
+from dispatcher.produce.telling import tell_committed, tell_if_ahead, tell_of_taker
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline, Loop
 
 _LONGEST_WAIT_S = 10.0
 """The wall clock may be set while a shard sleeps; it looks again after at most this long."""
 _ALARM_AFTER = 3
-_TOPICS_KNOWN_MS = 5_000
 _IMAGE_GOOD_MS = 12 * 3_600_000
 """Half of the ledger's `delete.retention.ms`: so long a tombstone stays to be read for certain."""
 
@@ -60,8 +62,8 @@ class ShardThread:
         self._suspects = 0
         self._culprits = Culprits()
         self._clocks: Reading | None = None
-        self._known: dict[str, int | None] = {}
-        self._known_since = 0
+        self._topics = KnownTopics(around.directory, around.topics)
+        self._staged: Staged | None = None
         self._say = structlog.get_logger().bind(shard=number)
         self._loop = Loop(f"shard-{number}", self._step, close=self._close, failed=around.failed)
 
@@ -139,7 +141,7 @@ class ShardThread:
 
     def _mind(self, state: ShardState) -> Shard:
         around = self._around
-        maker = MessageMaker(around.topics, self.number, self._partitions)
+        maker = MessageMaker(around.topics, self.number, self._topics.partitions)
         encoder = Encoder(around.topics, self.number)
         return Shard(self.number, state, maker, encoder, instance=around.instance, limits=around.limits)
 
@@ -147,14 +149,19 @@ class ShardThread:
         shard = self._shard
         assert shard is not None
         self._watch_clock(shard, reading)
-        self._refresh_topics(reading.monotonic)
+        self._topics.refresh(reading.monotonic)
+        if self._staged is not None:
+            return self._keep(shard, self._staged, reading)
         self._open_inbox(shard)
         decision = shard.decide(reading.now)
         if shard.changing.recompare:
             shard.changing.recompare = False
             self._around.recompare()
         if isinstance(decision, Batch):
-            self._perform(decision, reading.now)
+            if decision.at is None:
+                self._perform(decision, reading.now)
+            else:
+                self._stage(shard, decision, decision.at, reading.monotonic)
             return 0
         return 0 if shard.prepare(reading.now) else self._pause(decision, reading.now)
 
@@ -165,6 +172,9 @@ class ShardThread:
         self._culprits.trying(batch)
         self._sure = False
         committed = self._log.commit(batch.outgoing, isolate=self._culprits.isolate)
+        return self._remember(shard, batch, now, committed)
+
+    def _remember(self, shard: Shard, batch: Batch, now: int, committed: Committed) -> Committed:
         shard.remember(batch, now)
         self._offset = committed.offset + 1
         self._sure = committed.suspect is None
@@ -177,29 +187,55 @@ class ShardThread:
             self._resync()
         return committed
 
+    # Bursts.
+
+    def _stage(self, shard: Shard, batch: Batch, at: Instant, monotonic: int) -> None:
+        """Write a batch ahead of its instant. Memory still holds all that was committed."""
+        self._culprits.trying(batch)
+        self._sure = False
+        try:
+            self._log.stage(batch.outgoing, at)
+        except TransactionFailed:
+            shard.firing.never_stage(at)
+            raise
+        self._sure = True
+        self._staged = Staged(batch, at, monotonic)
+        self._say.debug("burst.staged", due=to_text(at), fires=batch.fires)
+
+    def _keep(self, shard: Shard, staged: Staged, reading: Reading) -> float:
+        """Commit what is staged once its instant has come; until then see whether it must be given up.
+
+        What arrives is taken in but waits for the commit. At the instant itself fires come first, as ever.
+        """
+        if reading.now < staged.at:
+            self._open_inbox(shard)
+        why = staged.spoiled(shard, reading, self._around.limits)
+        if why is not None:
+            self._say.info("burst.given_up", due=to_text(staged.at), fires=staged.batch.fires, why=why)
+            self._staged = None
+            self._log.close()
+            self._resync(given_up=True)
+            return 0
+        if reading.now < staged.at:
+            return self._pause(Rest(staged.at), reading.now)
+        self._staged = None
+        self._sure = False
+        self._remember(shard, staged.batch, reading.now, self._log.seal())
+        return 0
+
     def _tell(self, batch: Batch, shard: Shard) -> None:
         """Log what was committed, and show the others what is in force now."""
-        self._say.debug("batch.committed", kind=batch.kind, fires=batch.fires, skips=batch.skips)
-        if batch.skips:
-            self._say.info("fires.skipped", count=batch.skips, kind=batch.kind)
-        staged = self.base is None
+        tell_committed(self._say, batch, shard)
+        unknown = self.base is None
         if batch.kind == "asked":
             tell_if_ahead(self._say, shard.state.cursor().due, self._around.clock.read().now)
         if batch.kind in ("change", "change.piece"):
             self.base = shard.base()
         if batch.kind == "change":
-            assert shard.state.position is not None
-            self._say.info(
-                "schedule.applied", revision=shard.state.position.revision[:12], jobs=len(shard.state.records)
-            )
-            self._check_topics(shard)
+            self._topics.tell_unfit(shard.state.records.values(), self._say)
             gc.freeze()  # what is in force stays: no collection need walk it again
-            if staged:  # the file may have changed while there was nothing to compare it with
+            if unknown:  # the file may have changed while there was nothing to compare it with
                 self._around.recompare()
-        elif batch.kind == "held" and shard.changing.held is not None:
-            self._say.warning(
-                "schedule.held", reason=shard.changing.held.reason, why=shard.changing.held.text
-            )
 
     # Trouble.
 
@@ -208,8 +244,7 @@ class ShardThread:
         self._failures += 1
         loud = self._say.error if self._failures >= _ALARM_AFTER else self._say.warning
         loud("transaction.failed", error=str(error), kind=type(error).__name__, failures=self._failures)
-        self._around.directory.forget()
-        self._known = {}
+        self._topics.doubt()
         shard = self._shard
         if isinstance(error, Fenced) and self._yields():
             return None
@@ -239,33 +274,28 @@ class ShardThread:
             self.base = None
         return self._yielded
 
-    def _resync(self) -> None:
-        """Fence, then read what the ledger holds beyond what is remembered; the ledger is right."""
+    def _resync(self, *, given_up: bool = False) -> None:
+        """Fence, then read what the ledger holds beyond what is remembered; the ledger is right.
+
+        A change that waits is kept when nothing failed and a staging alone was given up.
+        """
         shard = self._shard
         assert shard is not None
         self._sure = False
         self._log.fence()
-        fresh, self._offset = self._read_on()
+        fresh, self._offset = read_on(self._log, self._offset)
         if fresh:
             shard.state.read_on(decode(key, value) for key, value in fresh)
             if any(key == OWNER_KEY for key, _ in fresh):
                 tell_of_taker(self._say, shard.state.owner, instance=self._around.instance)
             self._say.warning("ledger.ahead", why="a transaction reported as failed was committed")
             shard.resume()
+        elif given_up:
+            shard.firing.put_back()
         else:
             shard.retry()
         self._sure = True
         self.base = shard.base()
-
-    def _read_on(self) -> tuple[list[tuple[bytes, bytes | None]], int]:
-        ends = self._log.ends()
-        if self._offset > ends.high or self._offset < ends.low:
-            raise LedgerUnfit(
-                f"the ledger holds offsets {ends.low} to {ends.high}, "
-                f"but {self._offset} was the next to read: "
-                "it was truncated or re-created while this dispatcher ran; restart it"
-            )
-        return [(one.key, one.value) for one in self._log.read(self._offset, ends.high)], ends.high
 
     def _probe(self, shard: Shard) -> None:
         """Commit a transaction without any fire; it raises when the trouble is not one message's."""
@@ -313,32 +343,6 @@ class ShardThread:
             if rest.until is None
             else min(_LONGEST_WAIT_S, max(0.001, (rest.until - now) / 1000))
         )
-
-    def _partitions(self, topic: str) -> int | None:
-        if topic not in self._known:
-            facts = self._around.directory.facts(topic)
-            self._known[topic] = None if facts is None else facts.partitions
-        return self._known[topic]
-
-    def _check_topics(self, shard: Shard) -> None:
-        """Say at once which jobs name a topic that cannot be written; their fires will be recorded skips."""
-        jobs: dict[str, list[str]] = {}
-        for record in shard.state.records.values():
-            if record.job.route.topic is not None:
-                jobs.setdefault(record.job.route.topic, []).append(record.name)
-        for topic, names in jobs.items():
-            if self._around.topics.reserves(topic):
-                why = f"topics under {self._around.topics.prefix!r} are the dispatcher's own"
-            elif self._partitions(topic) is None:
-                why = "it does not exist, or this user may not describe it"
-            else:
-                continue
-            self._say.error("topic.unfit", topic=topic, why=why, jobs=len(names), first=min(names))
-
-    def _refresh_topics(self, monotonic: int) -> None:
-        """Forget, now and then, what topics look like; one that vanished must not be sent to for long."""
-        if monotonic - self._known_since > _TOPICS_KNOWN_MS:
-            self._known, self._known_since = {}, monotonic
 
     def _close(self) -> None:
         self.base = None

@@ -1,13 +1,27 @@
-"""What a shard's thread tells of trouble with owners and clocks, and with which advice."""
+"""What a shard's thread tells: of its transactions, and of trouble with owners and clocks."""
 
 from __future__ import annotations
 
 from structlog.typing import FilteringBoundLogger
 
+from dispatcher.core.batch import Batch
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.ledger import Owner
+from dispatcher.core.shard import Shard
 
 _AHEAD_TOLD_MS = 60_000
+
+
+def tell_committed(say: FilteringBoundLogger, batch: Batch, shard: Shard) -> None:
+    """Say what a transaction brought that is worth a line."""
+    say.debug("batch.committed", kind=batch.kind, fires=batch.fires, skips=batch.skips)
+    if batch.skips:
+        say.info("fires.skipped", count=batch.skips, kind=batch.kind)
+    position, held = shard.state.position, shard.changing.held
+    if batch.kind == "change" and position is not None:
+        say.info("schedule.applied", revision=position.revision[:12], jobs=len(shard.state.records))
+    elif batch.kind == "held" and held is not None:
+        say.warning("schedule.held", reason=held.reason, why=held.text)
 
 
 def tell_of_taker(say: FilteringBoundLogger, owner: Owner | None, *, instance: str) -> None:

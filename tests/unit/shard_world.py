@@ -19,7 +19,7 @@ from dispatcher.core.state import ShardState
 
 TOPICS = TopicNames("t")
 IDENTITY = Identity("cluster", {"t.ledger": "id"}, 1, "2026f", "croniter 7")
-QUIET = Limits(heartbeat_ms=10**15)
+QUIET = Limits(heartbeat_ms=10**15, stage_ahead_ms=0)
 
 
 def job(name: str, **fields: Any) -> Job:
