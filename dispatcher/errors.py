@@ -9,6 +9,8 @@ DispatcherError
 ├── KafkaUnreachable        no broker answers
 ├── TopicsUnfit             a topic is missing or has the wrong shape
 ├── LedgerUnfit             the ledger is not one this process may continue
+│   ├── LedgerNewer         a newer dispatcher wrote it
+│   └── LedgerBroken        it was lost, cut off, moved or restored: `dispatcher recover` mends that
 └── TransactionFailed       a transaction whose outcome only the ledger knows
     ├── Fenced              another process took the shard, or the broker timed the transaction out
     └── Unsendable          the broker refused a message for what it is
@@ -94,6 +96,22 @@ class TopicsUnfit(DispatcherError):
 
 class LedgerUnfit(DispatcherError):
     """A ledger this process must not continue: of another cluster or shard count, newer, or cut off."""
+
+
+class LedgerNewer(LedgerUnfit):
+    """A ledger with records of a newer format: an upgrade reads it, nothing else mends it."""
+
+
+class LedgerBroken(LedgerUnfit):
+    """A ledger that was lost, cut off, moved or restored; `faults` lists one sentence for each place.
+
+    `mend` is the command that says what going on would cost, and then does it.
+    """
+
+    def __init__(self, faults: tuple[str, ...], mend: str = "dispatcher recover") -> None:
+        self.faults = faults
+        self.mend = mend
+        super().__init__("\n".join([*faults, f"mend with: {mend}, which first says what that costs"]))
 
 
 class TransactionFailed(DispatcherError):

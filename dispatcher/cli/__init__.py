@@ -7,6 +7,7 @@ from dispatcher.cli.ask import accept_clock, adopt
 from dispatcher.cli.demo import demo
 from dispatcher.cli.diff import diff
 from dispatcher.cli.missed import missed
+from dispatcher.cli.recover import recover
 from dispatcher.cli.root import root
 from dispatcher.cli.run import run
 from dispatcher.cli.tail import tail
@@ -17,7 +18,7 @@ from dispatcher.cli.validate import validate
 _COMMANDS = (
     *(run, demo, tail),
     *(validate, next_fires, diff, schema),
-    *(missed, adopt, accept_clock),
+    *(missed, adopt, accept_clock, recover),
     *(topics, show_settings, completion),
 )
 for _command in _COMMANDS:

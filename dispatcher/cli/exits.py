@@ -15,7 +15,7 @@ MEANING = {
     FAILED: "failed",
     WRONG_USAGE: "wrong usage",
     INVALID: "invalid schedule or settings",
-    KAFKA_UNFIT: "Kafka unreachable, or its topics unfit",
+    KAFKA_UNFIT: "Kafka unreachable, or its topics or ledger unfit",
 }
 
 _CODES: dict[type[errors.DispatcherError], int] = {

@@ -82,13 +82,13 @@ def connection_of(settings: Settings) -> Connection:
     return Connection(settings.brokers(), properties=settings.kafka)
 
 
-def mend_command(in_force: InForce) -> str:
-    """Return the command that ensures these topics: every setting that is no default is spelled out.
+def mend_command(in_force: InForce, *command: str) -> str:
+    """Return a command, `topics ensure` if none is given, with every setting that is no default.
 
     Passed-through properties are not, they may be secret: they come from the settings file it names, or
     from the environment.
     """
-    words = ["dispatcher", "topics", "ensure"]
+    words = ["dispatcher", *(command or ("topics", "ensure"))]
     if in_force.config is not None:
         words += ["--config", str(in_force.config)]
     for name in _REPEATED:
