@@ -74,6 +74,7 @@ def plant_of(settings: Settings) -> Plant:
         stop_seconds=settings.stop_seconds,
         limits=Limits(
             batch=settings.batch_messages,
+            stage_ahead_ms=round(settings.stage_ahead_seconds * 1000),
             heartbeat_ms=round(settings.heartbeat_seconds * 1000),
             stale_hold_ms=round(settings.stale_hold_seconds * 1000),
             guard=RemovalGuard(settings.removal_share, settings.removal_least),

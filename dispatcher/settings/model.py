@@ -149,6 +149,13 @@ class Settings(BaseSettings):
     batch_messages: int = Field(
         2000, ge=1, le=10_000, description="Most messages in one transaction", examples=[2000]
     )
+    stage_ahead_seconds: float = Field(
+        2,
+        ge=0,
+        le=2,
+        description="How long before its instant a burst may be written, to be committed at it; 0: never",
+        examples=[2],
+    )
     heartbeat_seconds: float = Field(
         300, gt=0, description="Longest silence of a shard in the ledger", examples=[300]
     )
