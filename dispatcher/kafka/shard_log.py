@@ -51,7 +51,7 @@ class KafkaShardLog:
         """
         self.close()
         self._transactor = Transactor(self._connection, self._id, self._patience, self._means)
-        error = self._transactor.init()
+        error = self._transactor.init(self._topic)
         if error is None:
             return
         self.close()

@@ -27,6 +27,7 @@ from dispatcher.kafka.faults import (
 )
 from dispatcher.kafka.letting_go import let_go
 
+_CONNECT_SECONDS = 1.0
 ISOLATE_SECONDS = 0.5 * TRANSACTION_TIMEOUT_MS / 1000
 """How long a transaction that looks for a culprit sends its records one by one; the rest goes together."""
 
@@ -119,9 +120,15 @@ class Transactor:
         self._stage_seconds = 0.0
         self._producer = means.producer(config.shard_producer(connection, transactional_id))
 
-    def init(self) -> KafkaError | None:
-        """Take over the id; repeat the call in slices. Return the last error, None when it is ours."""
+    def init(self, topic: str) -> KafkaError | None:
+        """Take over the id; repeat the call in slices. Return the last error, None when it is ours.
+
+        `topic` is any that exists: it is asked about twice first, which brings the connection up. Without,
+        the library finds no broker and looks again after half a second, every fourth time or so.
+        """
         end = self._seconds() + self._patience.fence
+        if self._call("list_topics", topic, _CONNECT_SECONDS) is None:
+            self._call("list_topics", topic, _CONNECT_SECONDS)
         while True:
             left = end - self._seconds()
             error = self._call("init_transactions", max(0.1, min(self._patience.slice, left)))
@@ -221,7 +228,7 @@ class Transactor:
         refused = self.outcome.refused
         return refused[0][0] if len(refused) == 1 else None
 
-    def _call(self, name: str, *arguments: float) -> KafkaError | None:
+    def _call(self, name: str, *arguments: str | float) -> KafkaError | None:
         try:
             getattr(self._producer, name)(*arguments)
         except KafkaException as failure:

@@ -187,7 +187,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.transaction import Fault, Patience, Transactor
 bootstrap, prefix, shard = sys.argv[1], sys.argv[2], int(sys.argv[3])
 one = Transactor(Connection(bootstrap), f"{prefix}-shard-{shard}", Patience())
-assert one.init() is None
+assert one.init(TopicNames(prefix).ledger) is None
 jobs, ledger = "jobs." + prefix, TopicNames(prefix).ledger
 def stage(value):
     records = [(jobs, value, b"job", 2, None), (ledger, value, b"cursor", shard, None)]
