@@ -14,9 +14,10 @@ from dispatcher.cli.tail import tail
 from dispatcher.cli.topics import topics
 from dispatcher.cli.upcoming import next_fires
 from dispatcher.cli.validate import validate
+from dispatcher.cli.verify import verify
 
 _COMMANDS = (
-    *(run, demo, tail),
+    *(run, demo, tail, verify),
     *(validate, next_fires, diff, schema),
     *(missed, adopt, accept_clock, recover),
     *(topics, show_settings, completion),
