@@ -94,7 +94,7 @@ class Daemon:
             self._failed,
         )
         self.host = ShardHost(
-            self._surroundings(), image=self._tail.hand_over, release=self._release, hopeless=self._hopeless
+            self._surroundings(), copy=self._tail.hand_over, release=self._release, hopeless=self._hopeless
         )
         self._ownership = Ownership(self.host, failed=self._failed)
         hooks = OwnershipHooks(self._ownership.assigned, self._ownership.revoked, self._ownership.lost)

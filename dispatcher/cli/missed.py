@@ -18,6 +18,7 @@ from dispatcher.core.batch import Limits
 from dispatcher.core.cron import engine_version
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.ledger import Identity
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.message import TopicNames
 from dispatcher.core.outlook import Outlook, outlook
 from dispatcher.core.schedule import Schedule
@@ -26,7 +27,7 @@ from dispatcher.core.zone import tzdata_version
 from dispatcher.errors import InvalidSchedule, ScheduleUnreadable, TopicsUnfit
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topics import KafkaTopics
-from dispatcher.produce.ledger import NO_IMAGE, check_identity, read_to_end, restored
+from dispatcher.produce.ledger import check_identity, read_to_end
 from dispatcher.settings import InForce, Settings
 
 _SETTINGS = (
@@ -103,8 +104,7 @@ def _states(in_force: InForce) -> list[ShardState]:
 def _state(settings: Settings, shard: int, expected: Identity) -> ShardState:
     log = KafkaShardLog(connection_of(settings), TopicNames(settings.prefix), shard)
     with contextlib.closing(log):
-        latest, _ = read_to_end(log, NO_IMAGE)
-    state = restored(latest)
+        state = read_to_end(log, LedgerCopy())
     check_identity(state.identity, expected)
     return state
 

@@ -12,6 +12,7 @@ from typing import Any
 from dispatcher.core.instant import Instant
 from dispatcher.core.ledger import (
     Change,
+    ChangeGone,
     Cursor,
     Fact,
     Identity,
@@ -25,12 +26,13 @@ from dispatcher.core.ledger import (
     TimerGone,
     Version,
 )
-from dispatcher.errors import LedgerUnfit
+from dispatcher.errors import LedgerNewer, LedgerUnfit
 
 VERSION = 1
 CURSOR_KEY = b"cursor"
 IDENTITY_KEY = b"identity"
 OWNER_KEY = b"owner"
+JOB_PREFIX = b"job/"
 
 
 def encode(fact: Fact) -> tuple[bytes, bytes | None]:
@@ -42,14 +44,12 @@ def encode(fact: Fact) -> tuple[bytes, bytes | None]:
             return CURSOR_KEY, _line(_position(fact))
         case Timer():
             return f"timer/{fact.id}".encode(), _timer_value(fact)
-        case TimerGone():
-            return f"timer/{fact.id}".encode(), None
+        case TimerGone() | ChangeGone() | RevisionGone():
+            return _key_gone(fact), None
         case Change():
             return f"change/{fact.number}".encode(), _line({"from": fact.effective_from})
         case Revision():
             return f"revision/{fact.revision}".encode(), _line({"at": fact.applied, "by": fact.instance})
-        case RevisionGone():
-            return f"revision/{fact.revision}".encode(), None
         case Identity():
             return IDENTITY_KEY, _line(_identity(fact))
         case Owner():
@@ -68,7 +68,7 @@ def decode(key: bytes, value: bytes | None) -> Fact:
         head, *lines = value.split(b"\n")
         data = json.loads(head)
         if data["v"] > VERSION:
-            raise LedgerUnfit(
+            raise LedgerNewer(
                 f"ledger record {key!r} has format {data['v']}, this dispatcher knows up to {VERSION}; "
                 "upgrade it before it takes this shard"
             )
@@ -79,12 +79,24 @@ def decode(key: bytes, value: bytes | None) -> Fact:
         ) from error
 
 
+def _key_gone(fact: TimerGone | ChangeGone | RevisionGone) -> bytes:
+    match fact:
+        case TimerGone():
+            return f"timer/{fact.id}".encode()
+        case ChangeGone():
+            return f"change/{fact.number}".encode()
+        case RevisionGone():
+            return f"revision/{fact.revision}".encode()
+
+
 def _decode_tombstone(kind: str, name: str) -> Fact:
     match kind:
         case "job":
             return JobVersions(name, ())
         case "timer":
             return TimerGone(name)
+        case "change":
+            return ChangeGone(int(name))
         case "revision":
             return RevisionGone(name)
     raise KeyError(kind)
@@ -139,6 +151,7 @@ def _position(fact: Position) -> dict[str, Any]:
         "commands": fact.commands,
         "backlog": [_interval(one) for one in fact.backlog],
         "effectiveFrom": fact.effective_from,
+        **({"first": fact.first} if fact.first else {}),
     }
 
 
@@ -171,6 +184,7 @@ def _read_position(data: dict[str, Any]) -> Position:
         data["commands"],
         tuple(map(_read_interval, data["backlog"])),
         data["effectiveFrom"],
+        data.get("first", 0),
     )
 
 

@@ -51,7 +51,8 @@ class Position:
     """The cursor record: where a shard stands, written last in each of its transactions.
 
     `change` is the number of the last applied change, `effective_from` the instant it takes effect after,
-    and `abandoned` the numbers below it that never were. `commands` is the next command offset.
+    and `abandoned` the numbers below it that never were. `commands` is the next command offset,
+    `first` the offset the ledger begins at: 0, unless it was begun anew behind records that were lost.
     """
 
     cursor: Cursor
@@ -61,6 +62,7 @@ class Position:
     commands: int | None = None
     backlog: tuple[Interval, ...] = ()
     effective_from: Instant = 0
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,13 @@ class Change:
 
     number: int
     effective_from: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeGone:
+    """A change applied in pieces whose instant no version needs any more."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +171,15 @@ class Owner:
     taken: Instant
 
 
-Fact = Position | JobVersions | Change | Timer | TimerGone | Revision | RevisionGone | Identity | Owner
+Fact = (
+    Position
+    | JobVersions
+    | Change
+    | ChangeGone
+    | Timer
+    | TimerGone
+    | Revision
+    | RevisionGone
+    | Identity
+    | Owner
+)

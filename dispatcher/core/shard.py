@@ -14,7 +14,7 @@ from dispatcher.core.command import Command
 from dispatcher.core.event import Event
 from dispatcher.core.firing import Firing, missed_until
 from dispatcher.core.instant import Instant, to_text
-from dispatcher.core.ledger import Change, Cursor, Identity, JobVersions, Owner, Position, Timer
+from dispatcher.core.ledger import Change, ChangeGone, Cursor, Identity, JobVersions, Owner, Position, Timer
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.obeying import Obeying
 from dispatcher.core.record import JobRecord
@@ -221,7 +221,9 @@ class Shard:
     def _tidy(self, draft: Draft, _now: Instant) -> bool:
         if self.changing.staging:
             return False
-        draft.facts += [JobVersions(name, ()) for name in sorted(self.state.garbage)[: self._limits.piece]]
+        garbage = sorted(self.state.garbage)[: self._limits.piece]
+        draft.facts += map(self.state.tidied, garbage)
+        draft.facts += map(ChangeGone, self.state.unused_changes())
         return bool(draft.facts)
 
     def _heartbeat(self, draft: Draft, now: Instant) -> bool:

@@ -1,17 +1,20 @@
 """The state of one shard: what its ledger says, in memory. It changes only by applying facts.
 
-The same `apply` serves a restore, where facts come from the ledger, and remembering, where they come
-from a transaction that has just committed. So memory can never be anything but what the ledger holds.
+The same `apply` serves a restore, where facts come from the ledger, remembering, where they come from a
+transaction that has just committed, and a standby that reads what another one commits. So memory can never
+be anything but what the ledger holds, whichever way it came to be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job, JobReader
 from dispatcher.core.ledger import (
     Change,
+    ChangeGone,
     Cursor,
     Fact,
     Identity,
@@ -30,7 +33,7 @@ NO_JOBS: Mapping[str, Job] = {}
 
 
 class ShardState:
-    """What a shard's ledger partition says. One owner: the shard's thread."""
+    """What a shard's ledger partition says. One owner: the thread that reads it or works by it."""
 
     def __init__(self, reader: JobReader | None = None) -> None:
         self.position: Position | None = None
@@ -41,23 +44,35 @@ class ShardState:
         self.identity: Identity | None = None
         self.owner: Owner | None = None
         self.garbage: set[str] = set()
-        """Names whose ledger record no longer says anything and may be deleted."""
-        self._staged: dict[str, tuple[tuple[Version, ...], Job | None]] = {}
+        """Names whose ledger record says what is in force no longer or never was: see `tidied`."""
+        self._open: dict[str, tuple[tuple[Version, ...], Job | None]] = {}
+        """Versions that may yet come into force, and the job of the newest of them."""
+        self._with_past: set[str] = set()
+        self._unused: list[int] | None = None
         self._reader = reader or JobReader()
 
     def restore(self, facts: Iterable[Fact]) -> None:
         """Take in the facts of a ledger read to its end, in whatever order they come."""
-        jobs: dict[str, JobVersions] = {}
+        jobs: list[JobVersions] = []
+        position = None
         for fact in facts:
             if isinstance(fact, JobVersions):
-                jobs[fact.name] = fact
+                jobs.append(fact)
+            elif isinstance(fact, Position):
+                position = fact
             else:
                 self.apply(fact)
-        for one in jobs.values():
-            self._restore_job(one)
+        if position is not None:
+            self.apply(position)
+        for one in jobs:
+            self.apply(one)
 
     def read_on(self, facts: Iterable[Fact]) -> None:
-        """Take in, in order, the facts behind those known: the ledger was read further."""
+        """Take in, in order, the facts behind those known: the ledger was read further.
+
+        Compaction may have taken superseded ones. What is read up to the ledger's end says what a restore
+        from all of it would; what is read less far may lack what a later fact brings.
+        """
         for fact in facts:
             self.apply(fact)
 
@@ -67,22 +82,26 @@ class ShardState:
             case Position():
                 self._move(fact)
             case JobVersions():
-                self._stage(fact, jobs)
+                self._replace(fact, jobs.get(fact.name))
             case Timer():
                 self.timers[fact.id] = fact
-            case TimerGone():
-                self.timers.pop(fact.id, None)
             case Change():
                 self.changes[fact.number] = fact.effective_from
             case Revision():
-                self.revisions.pop(fact.revision, None)
                 self.revisions[fact.revision] = fact
-            case RevisionGone():
-                self.revisions.pop(fact.revision, None)
+            case TimerGone() | RevisionGone() | ChangeGone():
+                self._forget(fact)
             case Identity():
                 self.identity = fact
             case Owner():
                 self.owner = fact
+
+    # What it says.
+
+    def cursor(self) -> Cursor:
+        """Return the shard's cursor. There must be a position."""
+        assert self.position is not None
+        return self.position.cursor
 
     def next_change(self) -> int:
         """Return a change number never used before: events of an abandoned change keep theirs for ever."""
@@ -90,62 +109,126 @@ class ShardState:
         return max(used, *self.abandoned(), 0) + 1
 
     def abandoned(self) -> tuple[int, ...]:
-        """Return the numbers of changes that were begun in pieces and never applied."""
-        known = set(self.position.abandoned) if self.position is not None else set()
-        return tuple(sorted(known | {versions[0].change for versions, _ in self._staged.values()}))
+        """Return the numbers of changes that were begun in pieces and never applied.
 
-    def cursor(self) -> Cursor:
-        """Return the shard's cursor. There must be a position."""
-        assert self.position is not None
-        return self.position.cursor
+        Those that no record of the ledger holds any more are left out, but for one that is the highest
+        number ever used.
+        """
+        change, known = 0, set[int]()
+        if self.position is not None:
+            change, known = self.position.change, set(self.position.abandoned)
+        if not self.garbage and not self._open:
+            known = {one for one in known if one > change and one == max(known)}
+        begun = {one.change for versions, _ in self._open.values() for one in versions if self._may_come(one)}
+        return tuple(sorted(known | begun))
+
+    def unused_changes(self) -> list[int]:
+        """Return the numbers of changes applied in pieces whose instant no job's version needs any more."""
+        if self._unused is None:
+            used = {record.change for record in self.records.values()}
+            used |= {past.change for name in self._with_past for past in self.records[name].past}
+            used |= {one.change for versions, _ in self._open.values() for one in versions}
+            self._unused = sorted(self.changes.keys() - used)
+        return self._unused
+
+    def tidied(self, name: str) -> JobVersions:
+        """Return the ledger record that says of a job what is in force and nothing else."""
+        record = self.records.get(name)
+        if record is None:
+            return JobVersions(name, ())
+        return JobVersions(name, (record.version(), *(one.version() for one in record.past)))
+
+    def is_empty(self) -> bool:
+        """Return whether nothing was taken in, or nothing is left of it."""
+        parts = (self.records, self._open, self.garbage, self.timers, self.revisions, self.changes)
+        return self.position is None and self.identity is None and self.owner is None and not any(parts)
+
+    def without_instant(self) -> list[str]:
+        """Return the names of jobs whose version in force lacks its instant: the ledger lost a record."""
+        return [
+            name
+            for name, (versions, _) in self._open.items()
+            if not any(self._may_come(one) for one in versions)
+        ]
+
+    # How it moves.
 
     def _move(self, position: Position) -> None:
-        before = self.position
-        self.position = position
-        if before is not None and position.change > before.change:
-            staged, self._staged = self._staged, {}
-            for name, (versions, job) in staged.items():
-                if versions[0].change == position.change:
-                    self._put_in_force(name, versions, job)
-                elif name not in self.records:
-                    self.garbage.add(name)
-
-    def _stage(self, fact: JobVersions, jobs: Mapping[str, Job]) -> None:
-        if not fact.versions:
-            self.records.pop(fact.name, None)
-            self.garbage.discard(fact.name)
+        before, self.position = self.position, position
+        if before is not None and before.change == position.change and before.abandoned == position.abandoned:
+            if self._with_past and before.backlog != position.backlog:
+                self._forget_past()
             return
-        newest = fact.versions[0]
+        self._unused = None
+        opened, self._open = self._open, {}
+        for name, (versions, job) in opened.items():
+            self._weigh(name, versions, job)
+        self._forget_past()
+
+    def _forget(self, fact: TimerGone | RevisionGone | ChangeGone) -> None:
+        match fact:
+            case TimerGone():
+                self.timers.pop(fact.id, None)
+            case RevisionGone():
+                self.revisions.pop(fact.revision, None)
+            case ChangeGone():
+                self.changes.pop(fact.number, None)
+                self._unused = None
+
+    def _replace(self, fact: JobVersions, job: Job | None) -> None:
+        """Let a job's ledger record take the place of the one before."""
         self.garbage.discard(fact.name)
-        job = None
-        if newest.definition is not None:
-            job = jobs.get(fact.name) or self._reader.read(newest.definition)
-        if self._applied(newest):
-            self._put_in_force(fact.name, fact.versions, job)
+        self._open.pop(fact.name, None)
+        if fact.versions:
+            self._weigh(fact.name, fact.versions, job)
         else:
-            self._staged[fact.name] = (fact.versions, job)
+            self._drop(fact.name)
 
-    def _put_in_force(self, name: str, versions: tuple[Version, ...], job: Job | None) -> None:
-        if job is None:
-            self.records.pop(name, None)
+    def _weigh(self, name: str, versions: tuple[Version, ...], job: Job | None) -> None:
+        """Put the newest version in force that is applied; keep those that may come; `job` is the first's."""
+        place = next((number for number, one in enumerate(versions) if self._applied(one)), None)
+        if any(map(self._may_come, versions)):
+            self._open[name] = (versions, job or self._read(name, versions[0]))
+        elif place != 0 or versions[0].definition is None:
             self.garbage.add(name)
+        if place is None:
+            if name in self.garbage:
+                self._drop(name)
             return
-        backlog = self.position is not None and self.position.backlog
-        past = tuple(self._past(versions[1:])) if backlog else ()
-        self.records[name] = self._record(versions[0], job, past)
+        version = versions[place]
+        if version.definition is None:
+            self._drop(name)
+            return
+        record = self._record(version, (job if place == 0 else None) or self._read(name, version))
+        past = self._past(name, versions[place + 1 :]) if self._owes(version) else ()
+        if record is None or None in past:
+            self._open[name] = (versions, job)  # its instant was compacted away: a newer record of it follows
+            return
+        self._put(name, record, tuple(one for one in past if one is not None))
 
-    def _restore_job(self, fact: JobVersions) -> None:
-        versions = fact.versions
-        if not versions:
-            return
-        if not self._applied(versions[0]):
-            newest = versions[0].definition
-            self._staged[fact.name] = (versions, None if newest is None else self._reader.read(newest))
-        applied = tuple(version for version in versions if self._applied(version))
-        if applied and applied[0].definition is not None:
-            self._put_in_force(fact.name, applied, self._reader.read(applied[0].definition))
+    def _put(self, name: str, record: JobRecord, past: tuple[JobRecord, ...]) -> None:
+        if past:
+            self._with_past.add(name)
+            record = replace(record, past=past)
         else:
-            self.garbage.add(fact.name)
+            self._with_past.discard(name)
+        self.records[name] = record
+
+    def _drop(self, name: str) -> None:
+        self.records.pop(name, None)
+        self._with_past.discard(name)
+
+    def _forget_past(self) -> None:
+        """Drop the older versions that no backlog needs any more; what is missed later never needs them."""
+        for name in list(self._with_past):
+            record = self.records[name]
+            if not self._owes(record):
+                self._put(name, replace(record, past=()), ())
+
+    def _owes(self, version: Version | JobRecord) -> bool:
+        """Return whether some backlog was missed under an older version."""
+        position = self.position
+        return position is not None and any(one.change < version.change for one in position.backlog)
 
     def _applied(self, version: Version) -> bool:
         position = self.position
@@ -155,19 +238,37 @@ class ShardState:
             and version.change not in position.abandoned
         )
 
-    def _past(self, versions: tuple[Version, ...]) -> Iterable[JobRecord]:
-        for version in versions:
-            if version.definition is not None and self._applied(version):
-                yield self._record(version, self._reader.read(version.definition), ())
-
-    def _record(self, version: Version, job: Job, past: tuple[JobRecord, ...]) -> JobRecord:
-        from_change = self.changes.get(version.change)
-        effective_from = version.effective_from if version.effective_from is not None else from_change
-        assert effective_from is not None, f"change {version.change} of job {job.name!r} has no instant"
-        timed_from = version.timed_from if version.timed_from is not None else effective_from
-        return JobRecord(
-            job, version.change, version.revision, effective_from, timed_from, version.origin, past
+    def _may_come(self, version: Version) -> bool:
+        position = self.position
+        return position is None or (
+            version.change > position.change and version.change not in position.abandoned
         )
+
+    def _past(self, name: str, versions: tuple[Version, ...]) -> tuple[JobRecord | None, ...]:
+        return tuple(
+            self._record(one, job)
+            for one in versions
+            if self._applied(one) and (job := self._read(name, one)) is not None
+        )
+
+    def _read(self, name: str, version: Version) -> Job | None:
+        """Return the job of a version, None of a removal."""
+        if version.definition is None:
+            return None
+        known = self.records.get(name)
+        if known is not None and known.job.definition == version.definition:
+            return known.job
+        return self._reader.read(version.definition)
+
+    def _record(self, version: Version, job: Job | None) -> JobRecord | None:
+        """Return a version as it is in force, None while its instant is not known."""
+        effective_from = version.effective_from
+        if effective_from is None:
+            effective_from = self.changes.get(version.change)
+        if effective_from is None or job is None:
+            return None
+        timed_from = version.timed_from if version.timed_from is not None else effective_from
+        return JobRecord(job, version.change, version.revision, effective_from, timed_from, version.origin)
 
 
 def fresh_position() -> Position:

@@ -1,4 +1,8 @@
-"""The warm copy of the ledger: every replica tails the partitions it does not own, so a takeover is short."""
+"""The warm copies of the ledger: every replica reads along the partitions it does not own.
+
+Who takes a shard finds its state decoded up to the last records, so a takeover is short however many jobs
+there are.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from collections.abc import Callable
 
 from confluent_kafka import OFFSET_BEGINNING, Message
 
-from dispatcher.core.codec import OWNER_KEY, decode
+from dispatcher.core.job import JobReader
 from dispatcher.core.ledger import Owner
+from dispatcher.core.ledger_copy import LedgerCopy, RawRecord
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import LedgerUnfit
 from dispatcher.kafka.config import Connection
@@ -21,38 +26,31 @@ from dispatcher.service import Deadline, Loop
 _LOG = logging.getLogger("dispatcher.kafka")
 _DAY_MS = 86_400_000
 _LOOKS_PER_LIMIT = 10
+_DECODED_AT_ONCE = 500
+"""Jobs that are decoded before another thread may ask for a copy: some ten milliseconds."""
 
 
-class _Copy:
-    """The last records of one partition: `next` is the offset after the last one applied.
+class _Followed:
+    """What is kept of one partition, and what is known of it.
 
-    `sure` is when the copy was last known to be complete, `caught_up` whether it ever reached the end.
+    `sure` is when it was last known to be complete, `caught_up` whether it ever reached the end, `goal` the
+    end as it was when the reading began (None: no broker told it), `unfit` whether it holds a record that
+    cannot be read.
     """
 
-    __slots__ = ("caught_up", "image", "next", "sure")
+    __slots__ = ("caught_up", "copy", "goal", "sure", "unfit")
 
-    def __init__(self, now: float) -> None:
-        self.image: dict[bytes, bytes] = {}
-        self.next = 0
+    def __init__(self, now: float, reader: JobReader) -> None:
+        self.copy = LedgerCopy(reader)
         self.sure = now
         self.caught_up = False
+        self.goal: int | None = None
+        self.unfit = False
 
-    def apply(self, message: Message) -> None:
-        """Take one record in; one without a value deletes its key."""
-        key, value = message.key() or b"", message.value()
-        if value is None:
-            self.image.pop(key, None)
-        else:
-            self.image[key] = value
-
-    def owner(self) -> Owner | None:
-        """Return the instance that last took the shard, as far as the copy knows and can read."""
-        value = self.image.get(OWNER_KEY)
-        try:
-            fact = None if value is None else decode(OWNER_KEY, value)
-        except LedgerUnfit:
-            return None
-        return fact if isinstance(fact, Owner) else None
+    @property
+    def ready(self) -> bool:
+        """Whether there is nothing left to decode."""
+        return self.unfit or not self.caught_up or self.copy.decoded
 
 
 class LedgerTail:
@@ -62,7 +60,8 @@ class LedgerTail:
     lies below the log's start, may have missed a tombstone: it is dropped and read again from the beginning.
 
     `caught_up` is told, from the tail's thread, of each shard whose copy first reached the ledger's end: once
-    for every `follow`, and it must not block.
+    for every `follow`, and it must not block. A copy with a record that this process cannot read is kept no
+    further: who takes that shard reads it anew, and is told.
     """
 
     def __init__(
@@ -77,8 +76,9 @@ class LedgerTail:
         self._caught_up = caught_up
         self._limit = delete_retention_ms / 2000
         self._lock = threading.Lock()
-        self._copies: dict[int, _Copy] = {}
-        self._assigned: dict[int, _Copy] = {}
+        self._reader = JobReader()
+        self._copies: dict[int, _Followed] = {}
+        self._assigned: dict[int, _Followed] = {}
         self._next_look = time.monotonic() + self._limit / _LOOKS_PER_LIMIT
         self._following = Following(connection.named("tail"), topics.ledger)
         self._loop = Loop("ledger-tail", self._step, close=self._following.close, failed=failed)
@@ -98,18 +98,18 @@ class LedgerTail:
     def follow(self, shard: int) -> None:
         """Keep a copy of a shard's partition from now on. Never blocks, from any thread."""
         with self._lock:
-            self._copies.setdefault(shard, _Copy(time.monotonic()))
+            self._copies.setdefault(shard, _Followed(time.monotonic(), self._reader))
 
-    def hand_over(self, shard: int) -> tuple[dict[bytes, bytes], int]:
-        """Stop following a shard; give away its copy and the offset to read on from.
+    def hand_over(self, shard: int) -> LedgerCopy:
+        """Stop following a shard; give its copy away for good: an empty one if there is none to trust.
 
-        Never blocks for long, from any thread. Without a copy that can be trusted: an empty one and offset 0.
+        Never blocks for long, from any thread.
         """
         with self._lock:
-            copy = self._copies.pop(shard, None)
-        if copy is None or time.monotonic() - copy.sure > self._limit:
-            return {}, 0
-        return copy.image, copy.next
+            found = self._copies.pop(shard, None)
+        if found is None or found.unfit or time.monotonic() - found.sure > self._limit:
+            return LedgerCopy()
+        return found.copy
 
     def owner_of(self, shard: int) -> Owner | None:
         """Return who last took a shard that is followed here, None when that is not known.
@@ -117,63 +117,118 @@ class LedgerTail:
         Never blocks for long, from any thread.
         """
         with self._lock:
-            copy = self._copies.get(shard)
-            return None if copy is None else copy.owner()
+            found = self._copies.get(shard)
+            return None if found is None or found.unfit else found.copy.owner()
 
     def _step(self) -> float:
         self._reconcile()
         messages = self._following.take()
-        if messages:
-            with self._lock:
-                reached = self._apply(messages)
-            for shard in reached:
-                self._caught_up(shard)
+        with self._lock:
+            self._apply(messages)
+            reached = self._reached()
+        for shard in reached:
+            self._caught_up(shard)
+        for shard, found in list(self._assigned.items()):
+            self._decode(shard, found)
         self._look()
         return 0.0
+
+    def _decode(self, shard: int, found: _Followed) -> None:
+        """Decode what was read, once the end was reached: nobody waits for it as long as for a takeover."""
+        while not self._loop.stopping:
+            with self._lock:
+                if found.ready or self._copies.get(shard) is not found:
+                    return
+                try:
+                    found.copy.decode(_DECODED_AT_ONCE)
+                except LedgerUnfit as error:
+                    self._give_up(shard, found, error)
 
     def _reconcile(self) -> None:
         """Let the consumer's partitions be those that are followed; a new copy begins at the beginning."""
         with self._lock:
             wanted = dict(self._copies)
-        for shard, copy in list(self._assigned.items()):
-            if wanted.get(shard) is not copy:
+        for shard, found in list(self._assigned.items()):
+            if wanted.get(shard) is not found:
                 self._following.remove(shard)
                 del self._assigned[shard]
-        for shard, copy in wanted.items():
-            if shard not in self._assigned:
-                self._following.add(shard, OFFSET_BEGINNING)
-                self._assigned[shard] = copy
+        new = {shard: found for shard, found in wanted.items() if shard not in self._assigned}
+        for shard, found in new.items():
+            self._aim(shard, found)
+        for shard in new:
+            self._following.add(shard, OFFSET_BEGINNING)
+        self._assigned.update(new)
 
-    def _apply(self, messages: list[Message]) -> list[int]:
-        """Take a batch in; return the shards whose copies first reached the end.
+    def _aim(self, shard: int, found: _Followed) -> None:
+        """Learn where the end is, which brokers announce only after a fetch that found nothing.
 
-        Records of partitions that were given away meanwhile are nobody's.
+        An answer would wait for the fetches before it, so they begin afterwards.
         """
-        touched: set[int] = set()
-        reached: list[int] = []
-        for message in messages:
-            shard = message.partition() or 0
-            copy = self._copies.get(shard)
-            if copy is None or copy is not self._assigned.get(shard):
-                continue
-            error = message.error()
-            if error is None:
-                copy.apply(message)
-                touched.add(shard)
-            elif error.code() == END_OF_PARTITION:
-                copy.next = max(copy.next, message.offset() or 0)
-                copy.sure = time.monotonic()
-                if not copy.caught_up:
-                    copy.caught_up = True
+        if self._loop.stopping:
+            return
+        ends = self._following.committed_ends(shard)
+        if ends is not None:
+            found.goal = ends.high
+            found.copy.next = ends.high if ends.low == ends.high else 0
+
+    def _reached(self) -> list[int]:
+        """Return the shards whose copies first reached the end; call it with the lock held."""
+        reached = []
+        for shard, found in self._assigned.items():
+            if not found.caught_up and found.goal is not None and found is self._copies.get(shard):
+                found.copy.next = max(found.copy.next, self._following.position(shard))
+                found.caught_up = found.copy.next >= found.goal
+                if found.caught_up:
                     reached.append(shard)
-            elif error.code() in OUT_OF_RANGE:
-                self._renew(shard, f"offset {copy.next} lies below the log's start")
-            else:
-                _LOG.debug("ledger tail, shard %s: %s", shard, error)
-        for shard in touched:
-            copy = self._assigned[shard]
-            copy.next = max(copy.next, self._following.position(shard))
         return reached
+
+    def _apply(self, messages: list[Message]) -> None:
+        """Take a batch in. Records of partitions that were given away meanwhile are nobody's."""
+        records: dict[int, list[RawRecord]] = {}
+        said: list[Message] = []
+        for message in messages:
+            if message.error() is not None:
+                said.append(message)
+            else:
+                pair = (message.key() or b"", message.value())
+                records.setdefault(message.partition() or 0, []).append(pair)
+        for shard, some in records.items():
+            if (found := self._current(shard)) is not None and not found.unfit:
+                self._take(shard, found, some)
+        for message in said:
+            if (found := self._current(message.partition() or 0)) is not None:
+                self._hear(message, found)
+
+    def _current(self, shard: int) -> _Followed | None:
+        """Return what is kept of a shard, unless it was given away or begun anew since it was assigned."""
+        found = self._copies.get(shard)
+        return found if found is self._assigned.get(shard) else None
+
+    def _take(self, shard: int, found: _Followed, records: list[RawRecord]) -> None:
+        after = max(found.copy.next, self._following.position(shard))
+        try:
+            found.copy.take(records, after)
+        except LedgerUnfit as error:
+            self._give_up(shard, found, error)
+
+    def _give_up(self, shard: int, found: _Followed, error: LedgerUnfit) -> None:
+        """Keep nothing more of a partition that cannot be read; it is nobody's trouble before it is taken."""
+        found.unfit = True
+        found.copy.clear(found.copy.next)
+        _LOG.warning("ledger partition %s cannot be read along: %s", shard, error)
+
+    def _hear(self, message: Message, found: _Followed) -> None:
+        """Take note of an end of a partition, or of an error."""
+        shard, copy, error = message.partition() or 0, found.copy, message.error()
+        assert error is not None
+        if error.code() == END_OF_PARTITION:
+            copy.next = max(copy.next, message.offset() or 0)
+            found.sure = time.monotonic()
+            found.goal = copy.next if found.goal is None else found.goal
+        elif error.code() in OUT_OF_RANGE:
+            self._renew(shard, f"offset {copy.next} lies below the log's start")
+        else:
+            _LOG.debug("ledger tail, shard %s: %s", shard, error)
 
     def _look(self) -> None:
         """Ask the leaders now and then whether the copies are complete; renew those that may not be."""
@@ -190,15 +245,15 @@ class LedgerTail:
         ends = self._following.committed_ends(shard)
         now = time.monotonic()
         with self._lock:
-            copy = self._copies.get(shard)
-            if copy is None:
+            found = self._copies.get(shard)
+            if found is None:
                 return
-            if now - copy.sure > self._limit:
-                self._renew(shard, f"it was not known to be complete for {now - copy.sure:.0f} s")
-            elif ends is not None and copy.next >= ends.high:
-                copy.sure = now
+            if now - found.sure > self._limit:
+                self._renew(shard, f"it was not known to be complete for {now - found.sure:.0f} s")
+            elif ends is not None and found.copy.next >= ends.high:
+                found.sure = now
 
     def _renew(self, shard: int, why: str) -> None:
         """Begin a copy anew; call it with the lock held."""
         _LOG.warning("the copy of ledger partition %s is read again from the beginning: %s", shard, why)
-        self._copies[shard] = _Copy(time.monotonic())
+        self._copies[shard] = _Followed(time.monotonic(), self._reader)

@@ -10,10 +10,10 @@ import structlog
 
 from dispatcher.core.command import BadCommandError, decode_command
 from dispatcher.core.event import Event
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.shard import Shard
 from dispatcher.errors import DispatcherError
-from dispatcher.produce.ledger import Image
 from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline
@@ -24,7 +24,7 @@ _WAIT_FOR_ALL_MS = 3_000
 class ShardHost:
     """Starts and stops shard threads as ownership says, and hands each what is meant for it.
 
-    `image` gives what a tail knows of a shard's ledger, `release` takes a shard that ended here.
+    `copy` gives what a tail knows of a shard's ledger, `release` takes a shard that ended here.
     `hopeless` is told of a refused file when no shard has a schedule in force to go on with.
     """
 
@@ -32,12 +32,12 @@ class ShardHost:
         self,
         around: Surroundings,
         *,
-        image: Callable[[int], Image],
+        copy: Callable[[int], LedgerCopy],
         release: Callable[[int], None],
         hopeless: Callable[[DispatcherError], None],
     ) -> None:
         self._around = around
-        self._image = image
+        self._copy = copy
         self._release = release
         self._hopeless = hopeless
         self._threads: dict[int, ShardThread] = {}
@@ -52,7 +52,7 @@ class ShardHost:
         with self._lock:
             for number in shards:
                 if number not in self._threads:
-                    thread = self._threads[number] = ShardThread(number, self._around, self._image(number))
+                    thread = self._threads[number] = ShardThread(number, self._around, self._copy(number))
                     thread.start()
             self._taken_at = self._around.clock.read().monotonic
 

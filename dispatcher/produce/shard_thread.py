@@ -14,6 +14,7 @@ from dispatcher.core.batch import Batch, Encoder, Rest
 from dispatcher.core.codec import OWNER_KEY, decode
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.jump import apart_from_broker, jump_between
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
 from dispatcher.core.shard import Shard
@@ -22,7 +23,7 @@ from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, Transac
 from dispatcher.ports import Committed
 from dispatcher.produce.culprit import Culprits
 from dispatcher.produce.known_topics import KnownTopics
-from dispatcher.produce.ledger import NO_IMAGE, Image, check_identity, read_on, read_to_end, restored
+from dispatcher.produce.ledger import check_identity, read_on, read_to_end
 from dispatcher.produce.staged import Staged
 from dispatcher.produce.telling import tell_committed, tell_if_ahead, tell_of_taker
 from dispatcher.produce.wiring import Surroundings
@@ -31,7 +32,7 @@ from dispatcher.service import Deadline, Loop
 _LONGEST_WAIT_S = 10.0
 """The wall clock may be set while a shard sleeps; it looks again after at most this long."""
 _ALARM_AFTER = 3
-_IMAGE_GOOD_MS = 12 * 3_600_000
+_COPY_GOOD_MS = 12 * 3_600_000
 """Half of the ledger's `delete.retention.ms`: so long a tombstone stays to be read for certain."""
 
 Letter = Callable[[Shard], None]
@@ -41,16 +42,16 @@ Letter = Callable[[Shard], None]
 class ShardThread:
     """One shard at work: a service with an inbox."""
 
-    def __init__(self, number: int, around: Surroundings, image: Image) -> None:
+    def __init__(self, number: int, around: Surroundings, copy: LedgerCopy) -> None:
         self.number = number
         self.base: ShardBase | None = None
         """What is in force, replaced as a whole; None while it is not known or about to change."""
         self._around = around
         self._log = around.log(number)
-        self._image = image
+        self._copy = copy
+        """What is known of the ledger, up to the offset to read on from."""
         self._inbox: SimpleQueue[Letter] = SimpleQueue()
         self._shard: Shard | None = None
-        self._offset = 0
         self.taken = False
         """Whether the shard was fenced, read and claimed."""
         self._sure = False
@@ -98,7 +99,7 @@ class ShardThread:
             return None
         try:
             reading = self._around.clock.read()
-            self._drop_old_image(reading.monotonic)
+            self._drop_old_copy(reading.monotonic)
             if not self.taken:
                 self._take()
             elif not self._sure:
@@ -113,10 +114,8 @@ class ShardThread:
         """Fence, then read, then claim: what was committed before is known before anything is decided."""
         around = self._around
         self._log.fence()
-        latest, self._offset = read_to_end(self._log, self._image)
-        self._image = (latest, self._offset)
+        state = read_to_end(self._log, self._copy)
         identity = around.identity()
-        state = restored(latest)
         check_identity(state.identity, identity)
         shard = self._mind(state)
         reading = around.clock.read()
@@ -136,7 +135,6 @@ class ShardThread:
         self._say.info("shard.taken", jobs=len(state.records), revision=state.position.revision[:12])
         self.base = shard.base()
         self.taken = True
-        self._image = NO_IMAGE
         around.recompare()
 
     def _mind(self, state: ShardState) -> Shard:
@@ -176,7 +174,7 @@ class ShardThread:
 
     def _remember(self, shard: Shard, batch: Batch, now: int, committed: Committed) -> Committed:
         shard.remember(batch, now)
-        self._offset = committed.offset + 1
+        self._copy.next = committed.offset + 1
         self._sure = committed.suspect is None
         self._culprits.committed()
         self._tell(batch, shard)
@@ -283,7 +281,7 @@ class ShardThread:
         assert shard is not None
         self._sure = False
         self._log.fence()
-        fresh, self._offset = read_on(self._log, self._offset)
+        fresh, self._copy.next = read_on(self._log, self._copy.next)
         if fresh:
             shard.state.read_on(decode(key, value) for key, value in fresh)
             if any(key == OWNER_KEY for key, _ in fresh):
@@ -308,12 +306,12 @@ class ShardThread:
 
     # Small things.
 
-    def _drop_old_image(self, monotonic: int) -> None:
+    def _drop_old_copy(self, monotonic: int) -> None:
         """Read the whole ledger anew after so long that compaction may have taken tombstones unseen."""
-        if self._sure or monotonic - self._sure_at <= _IMAGE_GOOD_MS:
+        if self._sure or monotonic - self._sure_at <= _COPY_GOOD_MS:
             self._sure_at = monotonic if self._sure else self._sure_at
             return
-        self._image, self.taken, self.base, self._sure_at = NO_IMAGE, False, None, monotonic
+        self._copy, self.taken, self.base, self._sure_at = LedgerCopy(), False, None, monotonic
 
     def _watch_clock(self, shard: Shard, reading: Reading) -> None:
         before, self._clocks = self._clocks, reading

@@ -11,9 +11,10 @@ from confluent_kafka.admin import AdminClient
 
 from broker.cluster import Cluster
 from broker.tools import committed, create, eventually, installed
-from dispatcher.core.codec import encode
-from dispatcher.core.ledger import Owner
+from dispatcher.core.codec import decode, encode
+from dispatcher.core.ledger import Fact, Owner, Timer, TimerGone
 from dispatcher.core.message import Outgoing, TopicNames
+from dispatcher.core.state import ShardState, fresh_position
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.tail import LedgerTail
@@ -51,65 +52,107 @@ def tail(kafka: str, topics: TopicNames) -> Iterator[LedgerTail]:
     assert tail.join(Deadline(5))
 
 
-def put(topics: TopicNames, key: bytes, value: bytes | None) -> Outgoing:
+def put(topics: TopicNames, fact: Fact) -> Outgoing:
+    key, value = encode(fact)
     return (topics.ledger, value, key, SHARD, None)
 
 
-def fresh(log: KafkaShardLog) -> tuple[dict[bytes, bytes], int]:
+def timer(name: str, due: int = 0) -> Timer:
+    return Timer(name, "job", 0, due, 1, "topic", 0, b"key", b"{}", ())
+
+
+def fresh(log: KafkaShardLog) -> tuple[ShardState, int]:
     ends = log.ends()
-    image: dict[bytes, bytes] = {}
-    for record in log.read(ends.low, ends.high):
-        if record.value is None:
-            image.pop(record.key, None)
-        else:
-            image[record.key] = record.value
-    return image, ends.high
+    latest = {record.key: record.value for record in log.read(ends.low, ends.high)}
+    state = ShardState()
+    state.restore(decode(key, value) for key, value in latest.items() if value is not None)
+    return state, ends.high
 
 
 def reached(tail: LedgerTail, offset: int) -> bool:
     with tail._lock:
-        return tail._copies[SHARD].next >= offset
+        found = tail._copies[SHARD]
+        return found.copy.next >= offset and found.copy.decoded
 
 
+def handed_over(tail: LedgerTail) -> tuple[ShardState, int]:
+    copy = tail.hand_over(SHARD)
+    return copy.state(), copy.next
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["read on", "read at once"])
 def test_a_copy_equals_a_fresh_read_tombstones_and_aborted_records_included(
-    kafka: str, topics: TopicNames, log: KafkaShardLog, tail: LedgerTail
+    kafka: str, topics: TopicNames, log: KafkaShardLog, tail: LedgerTail, *, warm: bool
 ) -> None:
     chance = random.Random(7)
+    names = [f"k{chance.randrange(40)}" for _ in range(400)]
     records = [
-        put(topics, b"k%d" % chance.randrange(40), None if chance.random() < 0.3 else b"%d" % n)
-        for n in range(400)
+        put(topics, TimerGone(name) if chance.random() < 0.3 else timer(name, number))
+        for number, name in enumerate(names)
     ]
-    tail.follow(SHARD)
+    log.commit([put(topics, fresh_position())])
+    if warm:
+        tail.follow(SHARD)
+        eventually(lambda: reached(tail, 1))
     for begin in range(0, 400, 50):
         log.commit(records[begin : begin + 50])
     aborted = Producer({"bootstrap.servers": kafka, "transactional.id": topics.prefix})
     aborted.init_transactions(10)
     aborted.begin_transaction()
-    aborted.produce(topics.ledger, b"never", b"k1", SHARD)
+    _, never, key, _, _ = put(topics, timer("k1", 9_999))
+    aborted.produce(topics.ledger, never, key, SHARD)
     aborted.flush(10)
     aborted.abort_transaction(10)
-    image, end = fresh(log)
-    assert 5 < len(image) < 40
+    state, end = fresh(log)
+    assert 5 < len(state.timers) < 40
+    tail.follow(SHARD)
     eventually(lambda: reached(tail, end))
-    assert tail.hand_over(SHARD) == (image, end)
+    warmed, after = handed_over(tail)
+    assert (warmed.timers, warmed.position, after) == (state.timers, state.position, end)
 
 
 def test_a_copy_that_was_given_away_grows_no_more_and_may_be_followed_again(
     topics: TopicNames, log: KafkaShardLog, tail: LedgerTail
 ) -> None:
-    first = log.commit([put(topics, b"a", b"1")])
+    first = log.commit([put(topics, timer("a"))])
     tail.follow(SHARD)
     eventually(lambda: reached(tail, first.offset + 2))
-    image, after = tail.hand_over(SHARD)
-    assert (image, after) == ({b"a": b"1"}, first.offset + 2)
-    assert tail.hand_over(SHARD) == ({}, 0), "nobody's any more"
-    log.commit([put(topics, b"a", None), put(topics, b"b", b"2")])
+    state, after = handed_over(tail)
+    assert (list(state.timers), after) == (["a"], first.offset + 2)
+    other, begin = handed_over(tail)
+    assert (other.timers, begin) == ({}, 0), "nobody's any more"
+    log.commit([put(topics, TimerGone("a")), put(topics, timer("b"))])
     tail.follow(SHARD)
     end = log.ends().high
     eventually(lambda: reached(tail, end))
-    assert tail.hand_over(SHARD) == ({b"b": b"2"}, end)
-    assert image == {b"a": b"1"}
-    assert [record.key for record in log.read(after, end)] == [b"a", b"b"]
+    again, after_again = handed_over(tail)
+    assert (list(again.timers), after_again) == (["b"], end)
+    assert list(state.timers) == ["a"]
+    assert [record.key for record in log.read(after, end)] == [b"timer/a", b"timer/b"]
+
+
+def test_a_record_that_cannot_be_read_is_nobodys_trouble_before_the_shard_is_taken(
+    kafka: str, topics: TopicNames, log: KafkaShardLog
+) -> None:
+    told: list[int] = []
+    tail = LedgerTail(Connection(kafka), topics, unexpected, caught_up=told.append)
+    tail.start()
+    newer = (topics.ledger, b'{"v":99}', b"timer/new", SHARD, None)
+    for before in (False, True):
+        tail.follow(SHARD)
+        if before:
+            log.commit([newer])
+        eventually(lambda: len(told) == 1 + before)  # noqa: B023 - called at once
+        log.commit([newer])
+        with tail._lock:
+            found = tail._copies[SHARD]
+        eventually(lambda: found.unfit)  # noqa: B023 - called at once
+        assert tail.owner_of(SHARD) is None
+        assert tail.hand_over(SHARD).next == 0, "who takes the shard reads it anew, and is told"
+    tail.follow(SHARD - 1)
+    eventually(lambda: told[-1] == SHARD - 1)
+    tail.stop()
+    assert tail.join(Deadline(5))
 
 
 def test_the_end_is_told_once_and_the_owner_is_who_last_took_the_shard(
@@ -120,11 +163,11 @@ def test_the_end_is_told_once_and_the_owner_is_who_last_took_the_shard(
     owners = [Owner("first", 5), Owner("second", 7)]
     assert tail.owner_of(SHARD) is None
     tail.start()
-    log.commit([put(topics, *encode(owners[0]))])
+    log.commit([put(topics, owners[0])])
     tail.follow(SHARD)
     eventually(lambda: told == [SHARD])
     assert tail.owner_of(SHARD) == owners[0]
-    log.commit([put(topics, *encode(owners[1]))])
+    log.commit([put(topics, owners[1])])
     eventually(lambda: tail.owner_of(SHARD) == owners[1])
     end = log.ends().high
     eventually(lambda: reached(tail, end))
@@ -142,17 +185,18 @@ def test_a_copy_below_the_start_of_the_log_is_read_again(kafka: str, prefix: str
     create(kafka, names.ledger, 2)
     log = KafkaShardLog(Connection(kafka), names, SHARD)
     log.fence()
-    last = log.commit([(names.ledger, b"%d" % n, b"new", SHARD, None) for n in range(5)])
+    last = log.commit([put(names, timer("new", n)) for n in range(5)])
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.delete_records([TopicPartition(names.ledger, SHARD, last.offset)]).values():
         future.result()
     tail = LedgerTail(Connection(kafka), names, unexpected)
     tail.follow(SHARD)
     behind = tail._assigned[SHARD] = tail._copies[SHARD]
-    behind.image, behind.next = {b"old": b"its tombstone is gone"}, 1
+    behind.copy.take([(b"timer/old", b"its tombstone is gone")], 1)
     tail._following.add(SHARD, 1)
     eventually(lambda: tail._step() == 0 and reached(tail, last.offset + 2))
-    assert tail.hand_over(SHARD) == ({b"new": b"4"}, last.offset + 2)
+    state, end = handed_over(tail)
+    assert (list(state.timers), end) == (["new"], last.offset + 2)
     tail._following.close()
     log.close()
 
@@ -163,7 +207,7 @@ def test_a_copy_out_of_touch_for_half_the_life_of_a_tombstone_is_read_again(
     topics = installed(own_cluster.bootstrap, prefix, 2)
     log = KafkaShardLog(Connection(own_cluster.bootstrap), topics, SHARD)
     log.fence()
-    end = log.commit([put(topics, b"a", b"1")]).offset + 2
+    end = log.commit([put(topics, timer("a"))]).offset + 2
     tail = LedgerTail(Connection(own_cluster.bootstrap), topics, unexpected, delete_retention_ms=4000)
     tail.start()
     tail.follow(SHARD)
@@ -175,8 +219,9 @@ def test_a_copy_out_of_touch_for_half_the_life_of_a_tombstone_is_read_again(
     eventually(lambda: tail._copies[SHARD] is not copy, 20)
     own_cluster.resume()
     eventually(lambda: reached(tail, end), 20)
-    assert tail.hand_over(SHARD) == ({b"a": b"1"}, end)
-    assert committed(own_cluster.bootstrap, topics.ledger, SHARD)[0].value() == b"1"
+    state, after = handed_over(tail)
+    assert (list(state.timers), after) == (["a"], end)
+    assert committed(own_cluster.bootstrap, topics.ledger, SHARD)[0].key() == b"timer/a"
     tail.stop()
     assert tail.join(Deadline(5))
     log.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dispatcher.clock import Reading
 from dispatcher.core.job import Job
 from dispatcher.core.ledger import Identity
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.message import TopicNames
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.shard import Shard
@@ -17,7 +18,6 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import USUAL, KafkaShardLog
 from dispatcher.kafka.transaction import Means
 from dispatcher.ports import LedgerRecord, LogEnds, TopicFacts
-from dispatcher.produce.ledger import NO_IMAGE, Image
 from dispatcher.produce.shard_thread import ShardThread
 from dispatcher.produce.wiring import Surroundings
 from simulation.producer import MemoryProducer
@@ -74,7 +74,7 @@ class Process:
         self.dead = False
         self.busy = False
         self.wake = 0
-        self.image: Image = NO_IMAGE
+        self.copy = LedgerCopy()
         self._file: File | None = None
         self._seen = 0
         self._witnessed = False
@@ -87,8 +87,8 @@ class Process:
 
     def take(self) -> None:
         """Have the shard, as if membership had said so."""
-        image, self.image = self.image, NO_IMAGE
-        self.thread = ShardThread(0, self._around(), image)
+        copy, self.copy = self.copy, LedgerCopy()
+        self.thread = ShardThread(0, self._around(), copy)
         self.wake = self.world.now
         self._told, self._asked, self._listening = None, True, None
         self.world.count("takeovers")
@@ -102,14 +102,10 @@ class Process:
 
     def follow(self) -> None:
         """Read the ledger as it is now, as a tail does that keeps a replica warm."""
-        latest, start = dict(self.image[0]), self.image[1]
         ledger = self.world.ledger
-        for record in ledger.committed(start, ledger.stable):
-            if record.value is None:
-                latest.pop(record.key, None)
-            else:
-                latest[record.key] = record.value
-        self.image = (latest, ledger.stable)
+        records = ledger.committed(self.copy.next, ledger.stable)
+        self.copy.take([(one.key, one.value) for one in records], ledger.stable)
+        self.copy.decode()
 
     def step(self) -> None:
         """Take one step of the shard's thread, and bring it what came for it."""

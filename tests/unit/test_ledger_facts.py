@@ -16,6 +16,7 @@ from dispatcher.core.codec import VERSION, decode, encode
 from dispatcher.core.instant import LAST
 from dispatcher.core.ledger import (
     Change,
+    ChangeGone,
     Cursor,
     Fact,
     Identity,
@@ -60,6 +61,7 @@ facts: st.SearchStrategy[Fact] = st.one_of(
     ),
     st.builds(TimerGone, names),
     st.builds(Change, numbers, instants),
+    st.builds(ChangeGone, numbers),
     st.builds(Revision, names, instants, words),
     st.builds(RevisionGone, names),
     st.builds(Identity, words, st.dictionaries(words, words), numbers, words, words),
@@ -144,7 +146,7 @@ def test_garbage_is_refused_as_such(key: bytes, value: bytes) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        (b"cursor", None), (b"identity", None), (b"change/1", None), (b"", b'{"v":1}'), (b"nothing", None),
+        (b"cursor", None), (b"identity", None), (b"change/x", None), (b"", b'{"v":1}'), (b"nothing", None),
         (b"\xff\xfe", b'{"v":1}'), (b"change/x", b'{"v":1,"from":1}'), (b"cursor", b"[" * 100_000),
     ],
 )  # fmt: skip
@@ -209,7 +211,8 @@ def comparable(state: ShardState) -> dict[str, object]:
     parts["records"] = {
         name: (one.version(), [past.version() for past in one.past]) for name, one in state.records.items()
     }
-    parts["_staged"] = {name: versions for name, (versions, _) in state._staged.items()}
+    parts["_open"] = {name: versions for name, (versions, _) in state._open.items()}
+    del parts["_unused"]
     return parts
 
 

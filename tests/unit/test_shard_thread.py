@@ -16,17 +16,24 @@ from shard_world import IDENTITY, QUIET, TOPICS, job
 from structlog.testing import capture_logs
 
 from dispatcher.core.batch import Limits
-from dispatcher.core.codec import decode
+from dispatcher.core.codec import CURSOR_KEY, decode, encode
 from dispatcher.core.command import Command, encode_command
 from dispatcher.core.instant import from_text
 from dispatcher.core.job import Job
 from dispatcher.core.ledger import Identity, Position
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.shard import Shard
-from dispatcher.errors import DispatcherError, KafkaUnreachable, LedgerUnfit, TransactionFailed
+from dispatcher.errors import (
+    DispatcherError,
+    KafkaUnreachable,
+    LedgerBroken,
+    LedgerNewer,
+    LedgerUnfit,
+    TransactionFailed,
+)
 from dispatcher.ports import LedgerRecord
 from dispatcher.produce.host import ShardHost
-from dispatcher.produce.ledger import NO_IMAGE, Image
 from dispatcher.produce.shard_thread import ShardThread
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline
@@ -84,9 +91,9 @@ class Bench:
     def _recompare(self) -> None:
         self.recompares += 1
 
-    def another(self, image: Image = NO_IMAGE) -> ShardThread:
+    def another(self, copy: LedgerCopy | None = None) -> ShardThread:
         """Return a thread that begins from the ledger, as a new process would."""
-        return ShardThread(0, self.around(), image)
+        return ShardThread(0, self.around(), copy or LedgerCopy())
 
     def crash(self) -> None:
         """Forget the thread and begin anew."""
@@ -414,26 +421,39 @@ def test_a_shard_is_taken_once_kafka_answers(call: str) -> None:
     assert bench.thread.taken
 
 
-def test_an_image_of_the_tail_spares_reading_and_loses_nothing() -> None:
+def test_a_copy_of_the_tail_spares_reading_and_loses_nothing() -> None:
     bench = Bench()
     bench.started(job("a"))
-    records = {one.key: one.value for one in bench.broker.ledger if one is not None and one.value is not None}
-    bench.thread = bench.another((records, len(bench.broker.ledger)))
+    copy = LedgerCopy()
+    copy.take([(one.key, one.value) for one in bench.broker.ledger if one], len(bench.broker.ledger))
+    bench.thread = bench.another(copy)
     bench.broker.reading.append(KafkaUnreachable("nothing is to be read"))
     bench.rest()
     bench.minutes(1)
     bench.is_exact(at("a", 1))
 
 
-def test_an_image_that_retention_has_overtaken_is_read_anew() -> None:
+def test_a_ledger_whose_first_records_are_gone_ends_the_shard() -> None:
     bench = Bench()
     bench.started(job("a"))
-    stale = {b"job/gone": encode_job("gone")}
     bench.broker.low = 1
-    first = bench.broker.ledger[0]
-    assert first is not None
-    assert first.key == b"owner"
-    bench.thread = bench.another((stale, 0))
+    bench.thread = bench.another(LedgerCopy())
+    with pytest.raises(LedgerBroken, match=r"begins at offset 1: .*were deleted"):
+        bench.rest()
+
+
+def test_an_image_from_before_a_ledger_that_begins_anew_is_dropped() -> None:
+    bench = Bench()
+    bench.started(job("a"))
+    stale = LedgerCopy()
+    stale.take([(b"job/gone", encode_job("gone"))], 0)
+    bench.broker.low = 1
+    last = [one for one in bench.broker.ledger if one is not None and one.key == CURSOR_KEY][-1]
+    position = decode(last.key, last.value)
+    assert isinstance(position, Position)
+    _, value = encode(replace(position, first=1))
+    bench.broker.ledger.append(replace(last, value=value, offset=len(bench.broker.ledger)))
+    bench.thread = bench.another(stale)
     bench.rest()
     assert bench.thread.base is not None
     assert [one.name for one in bench.thread.base.jobs] == ["a"]
@@ -490,8 +510,9 @@ def test_a_ledger_that_cannot_be_read_ends_the_shard(key: bytes, value: bytes, t
 def test_a_ledger_shorter_than_what_was_read_of_it_ends_the_shard() -> None:
     bench = Bench()
     bench.started(job("a"))
-    records = {one.key: one.value for one in bench.broker.ledger if one is not None and one.value is not None}
-    bench.thread = bench.another((records, len(bench.broker.ledger) + 5))
+    copy = LedgerCopy()
+    copy.take([(one.key, one.value) for one in bench.broker.ledger if one], len(bench.broker.ledger) + 5)
+    bench.thread = bench.another(copy)
     with pytest.raises(LedgerUnfit, match="truncated or re-created"):
         bench.step()
 
@@ -660,7 +681,7 @@ class Hosted(Bench):
         self.released: list[int] = []
         self.hopeless: list[DispatcherError] = []
         self.host = ShardHost(
-            self.around(), image=lambda _: NO_IMAGE, release=self.released.append,
+            self.around(), copy=lambda _: LedgerCopy(), release=self.released.append,
             hopeless=self.hopeless.append,
         )  # fmt: skip
         self.host._threads[0] = self.thread
@@ -745,7 +766,7 @@ def test_a_ledger_that_is_unfit_is_told_to_who_waits_for_it() -> None:
     bench.broker.ledger.append(LedgerRecord(*encode_owner(), 0, T0))
     bench.thread.start()
     assert bench.thread.join(Deadline(10))
-    assert [type(error) for error in bench.ended] == [LedgerUnfit]
+    assert [type(error) for error in bench.ended] == [LedgerNewer]
 
 
 def encode_owner() -> tuple[bytes, bytes]:
@@ -755,7 +776,7 @@ def encode_owner() -> tuple[bytes, bytes]:
 def test_a_failed_transaction_is_not_the_end_of_a_thread() -> None:
     bench = Bench()
     taken = threading.Event()
-    bench.thread = ShardThread(0, replace(bench.around(), recompare=taken.set), NO_IMAGE)
+    bench.thread = ShardThread(0, replace(bench.around(), recompare=taken.set), LedgerCopy())
     bench.broker.fencing.append(TransactionFailed("not now"))
     bench.thread.start()
     assert taken.wait(10)

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from test_shard_thread import MINUTE, Bench, at
 
 from dispatcher.core.command import Command
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.shard import Shard
 from dispatcher.errors import Fenced
-from dispatcher.produce.ledger import NO_IMAGE
 from dispatcher.produce.shard_thread import ShardThread
 
 
@@ -25,11 +25,11 @@ class Two(Bench):
         self.ours = ours
         self.asked: list[int] = []
         super().__init__()
-        self.rival = ShardThread(0, replace(self.around(), instance=name), NO_IMAGE)
+        self.rival = ShardThread(0, replace(self.around(), instance=name), LedgerCopy())
 
-    def another(self, image: object = NO_IMAGE) -> ShardThread:
-        del image
-        return ShardThread(0, replace(self.around(), fenced=self._fenced), NO_IMAGE)
+    def another(self, copy: LedgerCopy | None = None) -> ShardThread:
+        del copy
+        return ShardThread(0, replace(self.around(), fenced=self._fenced), LedgerCopy())
 
     def _fenced(self, shard: int) -> bool:
         self.asked.append(shard)
