@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Protocol
 
 import structlog
 
@@ -31,6 +32,8 @@ from dispatcher.kafka.membership import Membership, OwnershipHooks
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.tail import LedgerTail
 from dispatcher.ports import TopicDirectory
+from dispatcher.produce.health import Health, judge
+from dispatcher.produce.health_watch import HealthWatch
 from dispatcher.produce.host import ShardHost
 from dispatcher.produce.ownership import Ownership
 from dispatcher.produce.wiring import Surroundings
@@ -47,6 +50,14 @@ class Word(Enum):
     RELOAD = auto()
 
 
+class Member(Service, Protocol):
+    """Takes part in sharing out the shards, and knows whether brokers answer it."""
+
+    def silence(self) -> float:
+        """Return for how many seconds none has."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The Kafka side of a daemon: how to reach it, and how its topics and itself are known.
@@ -58,7 +69,7 @@ class Cluster:
     topics: TopicNames
     directory: TopicDirectory
     identify: Callable[[], tuple[str, dict[str, str]]]
-    member: Callable[[OwnershipHooks, Callable[[str, BaseException], None]], Service] | None = None
+    member: Callable[[OwnershipHooks, Callable[[str, BaseException], None]], Member] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Plant:
     poll_seconds: float = 5.0
     clock_limit_ms: int = 3_600_000
     stop_seconds: float = 10.0
+    session_ms: int = 6_000
     limits: Limits = field(default_factory=Limits)
 
 
@@ -99,6 +111,7 @@ class Daemon:
         self._ownership = Ownership(self.host, failed=self._failed)
         hooks = OwnershipHooks(self._ownership.assigned, self._ownership.revoked, self._ownership.lost)
         self._membership = self._member(hooks)
+        self._health_watch = HealthWatch(self.health, failed=self._failed)
         self.feed = Feed(
             str(plant.schedule),
             self.host,
@@ -116,7 +129,7 @@ class Daemon:
             self._tail.follow(shard)
         started: list[Service] = []
         try:
-            for service in (self._tail, self._commands, self._ownership, self.feed, self._membership):
+            for service in self._services():
                 service.start()
                 started.append(service)
             self._say.info(
@@ -136,6 +149,16 @@ class Daemon:
     def reload(self) -> None:
         """Ask for a look at the schedule file now; the same holds as for `stop`."""
         self._words.put(Word.RELOAD)
+
+    def health(self) -> Health:
+        """Return whether this replica may claim to be well, and why not. Any thread may ask; cheap."""
+        silence_ms = self._membership.silence() * 1000
+        return judge(self.host.standings(), silence_ms, self._clock.read().monotonic)
+
+    def _services(self) -> tuple[Service, ...]:
+        """Return everything that runs, in the order of starting."""
+        watch = self._health_watch
+        return self._tail, self._commands, self._ownership, self.feed, self._membership, watch
 
     def _surroundings(self) -> Surroundings:
         cluster, plant = self._cluster, self._plant
@@ -166,10 +189,13 @@ class Daemon:
     def _recompare(self) -> None:
         self.feed.recheck()
 
-    def _member(self, hooks: OwnershipHooks) -> Service:
+    def _member(self, hooks: OwnershipHooks) -> Member:
         if self._cluster.member is not None:
             return self._cluster.member(hooks, self._failed)
-        return Membership(self._cluster.connection, self._cluster.topics, hooks, self._failed)
+        cluster = self._cluster
+        return Membership(
+            cluster.connection, cluster.topics, hooks, self._failed, session_ms=self._plant.session_ms
+        )
 
     def _identity(self) -> Identity:
         cluster, topics = self._cluster.identify()
@@ -179,7 +205,9 @@ class Daemon:
         """Stop with the flow: no more changes, then no more fires, then no more membership."""
         self._say.info("daemon.stopping")
         deadline = Deadline(self._plant.stop_seconds)
-        order: list[Service] = [self.feed, self._ownership, self._membership, self._commands, self._tail]
+        order: list[Service] = [
+            self._health_watch, self.feed, self._ownership, self._membership, self._commands, self._tail
+        ]  # fmt: skip
         for service in order:
             if service in started:
                 service.stop()

@@ -13,15 +13,17 @@ import structlog
 
 from dispatcher import logs
 from dispatcher.cli.options import example, settings_options
-from dispatcher.cli.topics import connection_of, mend_command, plan_of
+from dispatcher.cli.preflight import mended_by_recover, preflight
+from dispatcher.cli.topics import connection_of
 from dispatcher.core.batch import Limits
 from dispatcher.core.message import TopicNames
 from dispatcher.core.schedule import RemovalGuard
 from dispatcher.daemon import Cluster, Daemon, Plant
-from dispatcher.errors import KafkaUnreachable, TopicsUnfit
+from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.directory import KafkaTopicDirectory
 from dispatcher.kafka.topics import KafkaTopics, wait_for_kafka
+from dispatcher.locking import instance_lock, lock_directory
 from dispatcher.service import Deadline
 from dispatcher.settings import InForce, Settings
 
@@ -35,18 +37,19 @@ def run(in_force: InForce) -> None:
 
     SIGTERM and SIGINT finish the open transactions and end with 0; a second one ends at once. SIGHUP looks
     at the schedule file now. Exits with 3 for an invalid file when no schedule is in force yet, with 4 when
-    Kafka cannot be reached in time or its topics or ledger are unfit.
+    Kafka cannot be reached in time or its topics or ledger are unfit, with 1 when another process of this
+    machine runs under the same instance name.
     """
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    _await_kafka(connection, settings.wait_seconds)
-    faults = KafkaTopics(connection).check(plan_of(settings))
-    if faults:
-        raise TopicsUnfit(faults, mend_command(in_force))
-    daemon = Daemon(cluster_of(settings, connection), plant_of(settings))
-    with signals(daemon.stop, daemon.reload):
-        daemon.run()
+    cluster = _await_kafka(connection, settings.wait_seconds)
+    directory = settings.lock_dir or lock_directory(os.environ)
+    with instance_lock(directory, cluster, settings.prefix, settings.instance):
+        preflight(in_force, connection)
+        daemon = Daemon(cluster_of(settings, connection), plant_of(settings))
+        with signals(daemon.stop, daemon.reload), mended_by_recover(in_force):
+            daemon.run()
 
 
 def cluster_of(settings: Settings, connection: Connection) -> Cluster:
@@ -72,6 +75,7 @@ def plant_of(settings: Settings) -> Plant:
         poll_seconds=settings.poll_seconds,
         clock_limit_ms=round(settings.clock_jump_limit_seconds * 1000),
         stop_seconds=settings.stop_seconds,
+        session_ms=round(settings.session_seconds * 1000),
         limits=Limits(
             batch=settings.batch_messages,
             stage_ahead_ms=round(settings.stage_ahead_seconds * 1000),
@@ -102,17 +106,15 @@ def signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[No
             signal.signal(number, handler)
 
 
-def _await_kafka(connection: Connection, seconds: float | None) -> None:
-    """Wait for a broker, saying so now and then; for ever when `seconds` is None."""
+def _await_kafka(connection: Connection, seconds: float | None) -> str:
+    """Wait for a broker, saying so now and then; for ever when `seconds` is None. Return the cluster's id."""
     say = structlog.get_logger()
     deadline = None if seconds is None else Deadline(seconds)
     while True:
         left = _ASK_SECONDS if deadline is None else deadline.left()
         try:
-            wait_for_kafka(connection, max(0.2, min(_ASK_SECONDS, left)))
+            return wait_for_kafka(connection, max(0.2, min(_ASK_SECONDS, left)))
         except KafkaUnreachable as error:
             if deadline is not None and not deadline.left():
                 raise
             say.warning("kafka.unreachable", why=str(error), until="for ever" if seconds is None else seconds)
-        else:
-            return

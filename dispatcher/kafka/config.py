@@ -20,6 +20,10 @@ SUSPECT_COMMIT_SECONDS = 0.7 * RETRY_BACKOFF_MS / 1000
 """A commit that took longer may hide a repeated EndTxn: measured, one costs at least 0.8 of the back-off."""
 
 TRANSACTION_TIMEOUT_MS = 10_000
+SESSION_MS = 6_000
+HEARTBEAT_MS = 300
+REBALANCE_MS = 10_000
+STATISTICS_MS = 1_000
 LARGEST_MESSAGE_BYTES = 100_000_000
 PROPAGATION_MS = 3_000
 CLIENT_LOG = logging.getLogger("dispatcher.kafka.client")
@@ -83,19 +87,26 @@ def follower(connection: Connection) -> Config:
     return {**reader(connection), "fetch.wait.max.ms": 5 * connection.fetch_wait_ms}
 
 
-def member(connection: Connection, group: str) -> Config:
+def member(connection: Connection, group: str, session_ms: int = SESSION_MS) -> Config:
     """Return the settings of the consumer that only learns which shards are this replica's.
 
-    The heartbeat interval decides how fast a hand-over is, the session how fast a dead member is missed.
+    The session decides how soon a dead member is missed; brokers refuse one below their
+    `group.min.session.timeout.ms` (6 s unless set otherwise) or above `group.max.session.timeout.ms`. The
+    heartbeat interval decides how soon the others learn that a member left, whatever the session is; five
+    heartbeats must fit into a session, so that a few late ones do not end it. The longest pause between
+    polls is also how long a rebalance waits for a member that does not answer, and bounds the wait for the
+    answer to a request to join: nothing here takes long between polls, so it is short. The statistics tell
+    when brokers last answered.
     """
     return {
         **_base(connection),
         "group.id": group,
         "group.protocol": "classic",
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": 6_000,
-        "heartbeat.interval.ms": 400,
-        "max.poll.interval.ms": 60_000,
+        "session.timeout.ms": session_ms,
+        "heartbeat.interval.ms": min(HEARTBEAT_MS, session_ms // 5),
+        "max.poll.interval.ms": max(REBALANCE_MS, session_ms),
+        "statistics.interval.ms": STATISTICS_MS,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "latest",

@@ -113,6 +113,10 @@ class SoleMembership:
             self._ended.set()
             self._hooks.revoked(self._shards)
 
+    def silence(self) -> float:
+        """Return that the broker, being in this process, is never silent."""
+        return 0.0
+
     def join(self, deadline: Deadline) -> bool:
         """Return at once: nothing runs in the background."""
         del deadline

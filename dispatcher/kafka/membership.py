@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from dispatcher.core.message import TopicNames
+from dispatcher.errors import InvalidSettings
 from dispatcher.kafka import config
-from dispatcher.kafka.config import Connection
+from dispatcher.kafka.config import SESSION_MS, Connection
+from dispatcher.kafka.faults import text_of
 from dispatcher.kafka.letting_go import close_reader
 from dispatcher.service import Deadline, Loop
 
@@ -34,7 +39,12 @@ class OwnershipHooks:
 
 
 class Membership:
-    """A service that takes part in sharing out the shards of an installation."""
+    """A service that takes part in sharing out the shards of an installation.
+
+    When no broker answers for a whole session, the library says by itself that the shards are lost, and asks
+    to join again once it can. The client id is a new one each time: members of equal ids are hard to
+    tell apart, for people and for some versions of the library.
+    """
 
     def __init__(
         self,
@@ -42,10 +52,13 @@ class Membership:
         topics: TopicNames,
         hooks: OwnershipHooks,
         failed: Callable[[str, BaseException], None],
+        session_ms: int = SESSION_MS,
     ) -> None:
-        self._connection = connection.named("member")
+        self._connection = connection.named(f"member-{uuid.uuid4().hex[:8]}")
         self._topics = topics
         self._hooks = hooks
+        self._session_ms = session_ms
+        self._heard = time.monotonic()
         self._consumer: Consumer | None = None
         self._loop = Loop("membership", self._step, close=self._leave, failed=failed)
 
@@ -61,16 +74,37 @@ class Membership:
         """Wait until the group was left."""
         return self._loop.join(deadline)
 
+    def silence(self) -> float:
+        """Return for how many seconds no broker has answered this member; any thread may ask."""
+        return time.monotonic() - self._heard
+
     def _step(self) -> float:
         if self._consumer is None:
             self._consumer = self._joined()
         message = self._consumer.poll(_TICK_SECONDS)
         if message is not None and (error := message.error()) is not None:
-            _LOG.debug("membership: %s", error)
+            self._judge(error)
         return 0.0
 
+    def _judge(self, error: KafkaError) -> None:
+        if error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise InvalidSettings(
+                f"session_seconds is {self._session_ms / 1000:g}, and the brokers refuse that: take at least"
+                " their group.min.session.timeout.ms (6 s unless set otherwise)"
+                " and at most their group.max.session.timeout.ms"
+            )
+        _LOG.warning("membership of %s: %s", group_of(self._topics), text_of(error))
+
+    def _hear(self, statistics: str) -> None:
+        """Learn from the library's statistics when a broker last sent anything, in microseconds ago."""
+        brokers = json.loads(statistics)["brokers"].values()
+        ages = [age for broker in brokers if (age := broker["rxidle"]) >= 0]
+        if ages:
+            self._heard = max(self._heard, time.monotonic() - min(ages) / 1e6)
+
     def _joined(self) -> Consumer:
-        consumer = Consumer(config.member(self._connection, group_of(self._topics)))
+        settings = config.member(self._connection, group_of(self._topics), self._session_ms)
+        consumer = Consumer({**settings, "stats_cb": self._hear})
         consumer.subscribe(
             [self._topics.shards], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )

@@ -189,11 +189,11 @@ class KafkaTopics:
         return answer
 
 
-def wait_for_kafka(connection: Connection, seconds: float) -> None:
-    """Return when a broker answers. Raises KafkaUnreachable when none has within `seconds`."""
+def wait_for_kafka(connection: Connection, seconds: float) -> str:
+    """Return the cluster's id once a broker answers. Raises KafkaUnreachable if none has in `seconds`."""
     admin = AdminClient(config.admin(connection.named("waiting")))
     try:
-        admin.list_topics(timeout=seconds)
+        return str(admin.list_topics(timeout=seconds).cluster_id)
     except KafkaException as failure:
         why = text_of(error_of(failure))
         raise KafkaUnreachable(

@@ -14,6 +14,7 @@ from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.shard import Shard
 from dispatcher.errors import DispatcherError
+from dispatcher.produce.health import Standing
 from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline
@@ -71,6 +72,12 @@ class ShardHost:
         """Return the numbers of the shards at work here."""
         with self._lock:
             return sorted(self._threads)
+
+    def standings(self) -> tuple[Standing, ...]:
+        """Return how each shard at work here stands."""
+        with self._lock:
+            threads = [self._threads[number] for number in sorted(self._threads)]
+        return tuple(Standing(thread.number, thread.taken, thread.sure_at) for thread in threads)
 
     # What the feed brings.
 
