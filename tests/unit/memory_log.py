@@ -81,6 +81,8 @@ class MemoryBroker:
         """(records, isolate) of every transaction that was tried."""
         self.stagings: list[tuple[Instant, Instant]] = []
         """(instant, clock) of every transaction that was staged for an instant."""
+        self.landings: list[tuple[Instant, Instant]] = []
+        """(instant, clock) of every one of these that was committed."""
 
     def ids(self, kind: bytes = b"dispatcher.fire") -> list[str]:
         """Return the ids of the committed messages of a type, in order."""
@@ -112,6 +114,7 @@ class MemoryLog:
         self._broker = broker
         self._epoch: int | None = None
         self._open: Sequence[Outgoing] | None = None
+        self._at: Instant | None = None
 
     def fence(self) -> None:
         self.close()
@@ -129,11 +132,13 @@ class MemoryLog:
             self.close()
             raise error
         self._broker.stagings.append((at, self._broker.clock.now))
+        self._at = at
 
     def seal(self) -> Committed:
         broker = self._broker
-        outgoing, epoch = self._open, self._epoch
+        outgoing, epoch, at = self._open, self._epoch, self._at
         self.close()
+        assert at is None or broker.clock.now >= at, "what is staged must not be committed before its instant"
         if epoch is None or outgoing is None:
             raise TransactionFailed("there is no producer; fence before the next commit")
         if epoch != broker.epoch:
@@ -144,6 +149,8 @@ class MemoryLog:
         if what is Commit.LOST:
             raise TransactionFailed("no answer; only the ledger knows the outcome")
         committed = broker.write(outgoing)
+        if at is not None:
+            broker.landings.append((at, broker.clock.now))
         if what is Commit.UNHEARD:
             raise TransactionFailed("no answer; only the ledger knows the outcome")
         if what is Commit.SUSPECT:
@@ -181,7 +188,7 @@ class MemoryLog:
 
     def close(self) -> None:
         """Let go of the producer; an open transaction is aborted."""
-        self._epoch = self._open = None
+        self._epoch = self._open = self._at = None
 
 
 class MemoryDirectory:

@@ -60,6 +60,7 @@ class World:
 
     def commit(self, batch: Batch, now: Instant) -> None:
         """Perform a batch in full and remember it."""
+        assert batch.at is None or now >= batch.at, "committed before its instant"
         self.write(batch)
         self.shard.remember(batch, now)
 
@@ -83,11 +84,13 @@ class World:
                 self.fires.append(dict(headers or ())["ce_id"].decode())
 
     def run(self, now: Instant) -> Rest:
-        """Let the shard do all there is to do at `now`."""
+        """Let the shard do all there is to do at `now`; what it would stage is given up, and sent when due."""
         for _ in range(100_000):
             decision = self.shard.decide(now)
             if isinstance(decision, Rest):
                 return decision
+            if decision.at is not None:
+                return Rest(decision.at)
             self.commit(decision, now)
         raise AssertionError("the shard finds no rest")
 
