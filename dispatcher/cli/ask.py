@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from dispatcher import logs
-from dispatcher.cli.options import example, json_option, settings_options
-from dispatcher.cli.show import waiting, write_json
-from dispatcher.cli.topics import connection_of, mended_by
-from dispatcher.core.command import Command, CommandType, encode_command
-from dispatcher.core.message import TopicNames
+from dispatcher.cli.asking import Answers, Asker, asking, new_id, tell, timeout_option
+from dispatcher.cli.options import example, json_option, settings_options, span
+from dispatcher.clock import SystemClock
+from dispatcher.core.command import Command
 from dispatcher.errors import DispatcherError
-from dispatcher.kafka.live import CommandWriter, FireReader
-from dispatcher.service import Deadline
+from dispatcher.feed.file import revision_of
 from dispatcher.settings import InForce
 
 _SETTINGS = ("bootstrap_servers", "prefix", "shards", "log_level", "log_format", "kafka")
-_KAFKA_SECONDS = 10.0
-_timeout = click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
+_NOTHING_HELD = "no shard holds a file"
+
+expires_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+    "--expires",
+    "expires_ms",
+    type=span,
+    default="10m",
     show_default=True,
-    help="Seconds to wait for Kafka and the answers of the shards.",
+    metavar="SPAN",
+    help="How long the command may wait for a dispatcher that obeys it.",
 )
 
 
@@ -34,15 +35,36 @@ _timeout = click.option(
     short_help="Let a schedule file that is held take force.",
     epilog=example("dispatcher adopt --bootstrap-servers localhost:9092"),
 )
-@_timeout
+@click.option("--schedule", "file", type=click.Path(path_type=Path), help="Adopt this file and no other.")
+@click.option("--revision", metavar="SHA256", help="Adopt this revision and no other.")
+@expires_option
+@timeout_option
 @settings_options(*_SETTINGS)
 @json_option
-def adopt(in_force: InForce, timeout: float, *, as_json: bool) -> None:
+def adopt(
+    in_force: InForce,
+    file: Path | None,
+    revision: str | None,
+    expires_ms: int,
+    timeout: float,
+    *,
+    as_json: bool,
+) -> None:
     """Let a schedule file that is held take force: one that removes many jobs, or a superseded one.
 
-    Exits with 1 when no shard answers in time or none held a file.
+    The shards are asked which file they hold, and told to adopt that one: a file that changes in between
+    is not adopted unseen. --schedule or --revision says itself which one is meant. Exits with 1 when no
+    shard answers in time, none held a file, or another one is held.
     """
-    _ask(in_force, "adopt", timeout, as_json=as_json, idle="no shard holds a file")
+    if file is not None and revision is not None:
+        raise click.UsageError("give --schedule or --revision, not both: each says which file is meant")
+    settings = in_force.settings
+    logs.configure(settings.log_level, settings.log_format)
+    wanted = revision_of(str(file), int(settings.max_file_bytes)) if file is not None else revision
+    command = Command("adopt", new_id(), wanted, _expiry(expires_ms))
+    with asking(in_force, timeout, "Asking the shards to adopt") as asker:
+        answers = _adopt_what_is_held(asker, command) if wanted is None else asker.ask(command)
+        tell(asker, command, answers, idle=_NOTHING_HELD, as_json=as_json)
 
 
 @click.command(
@@ -50,53 +72,36 @@ def adopt(in_force: InForce, timeout: float, *, as_json: bool) -> None:
     short_help="Let shards held by a jump of the clock go on.",
     epilog=example("dispatcher accept-clock --bootstrap-servers localhost:9092"),
 )
-@_timeout
+@expires_option
+@timeout_option
 @settings_options(*_SETTINGS)
 @json_option
-def accept_clock(in_force: InForce, timeout: float, *, as_json: bool) -> None:
+def accept_clock(in_force: InForce, expires_ms: int, timeout: float, *, as_json: bool) -> None:
     """Let shards that were held because the clock jumped go on by the clock as it is now.
 
-    Fires between the last committed one and now are then missed fires, settled by `catchUp`. Exits with 1
-    when no shard answers in time or none was held.
+    Fires between the last committed one and now are then missed fires, settled by `catchUp`. To give them
+    up instead, run `dispatcher missed --drop` first: it waits for this. Exits with 1 when no shard answers
+    in time or none was held.
     """
-    _ask(in_force, "accept-clock", timeout, as_json=as_json, idle="no shard is held by its clock")
-
-
-def _ask(in_force: InForce, kind: CommandType, timeout: float, *, as_json: bool, idle: str) -> None:
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
-    connection, topics = connection_of(settings), TopicNames(settings.prefix)
-    command = Command(kind, str(uuid.uuid4()))
-    deadline = Deadline(timeout)
-    with mended_by(in_force):
-        reader = FireReader(connection, [topics.events], None, min(_KAFKA_SECONDS, timeout))
-    writer = CommandWriter(connection, topics.commands)
-    with contextlib.closing(reader), contextlib.closing(writer), waiting(f"Asking the shards to {kind}"):
-        seconds = min(_KAFKA_SECONDS, deadline.left())
-        writer.write(encode_command(command), range(settings.shards), seconds)
-        answers = _answers(reader, command, settings.shards, deadline)
-    obeyed = sorted(shard for shard, done in answers.items() if done)
-    silent = sorted(set(range(settings.shards)) - answers.keys())
-    if as_json:
-        write_json({"command": kind, "id": command.id, "done": obeyed, "silent": silent})
-    elif obeyed:
-        click.echo(f"{kind}: done by shards {', '.join(map(str, obeyed))}")
-    if silent:
-        raise DispatcherError(
-            f"{kind}: shards {', '.join(map(str, silent))} did not answer within {timeout:g} s; "
-            "they will when a dispatcher runs, the command is kept"
-        )
-    if not obeyed:
-        raise DispatcherError(f"{kind}: nothing to do, {idle}")
+    command = Command("accept-clock", new_id(), expires=_expiry(expires_ms))
+    with asking(in_force, timeout, "Asking the shards to accept the clock") as asker:
+        tell(asker, command, asker.ask(command), idle="no shard is held by its clock", as_json=as_json)
 
 
-def _answers(reader: FireReader, command: Command, shards: int, deadline: Deadline) -> dict[int, bool]:
-    """Return, by shard, whether it had something to do, of the shards that answered in time."""
-    answers: dict[int, bool] = {}
-    while len(answers) < shards and deadline.left():
-        for seen in reader.take(min(0.5, deadline.left())):
-            headers = dict(seen.headers)
-            ident = headers.get("ce_id", b"").decode(errors="replace")
-            if ident == f"command.obeyed/{seen.partition}/{command.id}" and seen.value is not None:
-                answers[seen.partition] = bool(json.loads(seen.value)["done"])
-    return answers
+def _expiry(expires_ms: int) -> int:
+    return SystemClock().read().now + expires_ms
+
+
+def _adopt_what_is_held(asker: Asker, command: Command) -> Answers:
+    """Ask what is held, and have each shard adopt just that."""
+    found = asker.ask(Command("ask-held", new_id(), expires=command.expires))
+    held = {shard: found.of[shard].data["held"]["revision"] for shard in found.done}
+    if not held:
+        if found.silent:
+            why = "whether they hold a file is not known: ask again when a dispatcher runs"
+            raise asker.unanswered("adopt", found.silent, why)
+        raise DispatcherError(f"adopt: nothing to do, {_NOTHING_HELD}")
+    answers = asker.ask_each({shard: replace(command, revision=revision) for shard, revision in held.items()})
+    return Answers({**found.of, **answers.of}, tuple(sorted({*found.silent, *answers.silent})))

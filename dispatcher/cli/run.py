@@ -81,6 +81,8 @@ def plant_of(settings: Settings) -> Plant:
             stage_ahead_ms=round(settings.stage_ahead_seconds * 1000),
             heartbeat_ms=round(settings.heartbeat_seconds * 1000),
             stale_hold_ms=round(settings.stale_hold_seconds * 1000),
+            catch_up_rate=settings.catch_up_per_second,
+            catch_up_most=settings.catch_up_most,
             guard=RemovalGuard(settings.removal_share, settings.removal_least),
         ),
     )

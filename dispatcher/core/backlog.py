@@ -21,6 +21,8 @@ from dispatcher.core.record import JobRecord
 
 NAMES_AT_ONCE = 5_000
 EVALUATIONS_AT_ONCE = 200
+GIVEN_UP = "dropped"
+"""The reason of skips that somebody asked for."""
 
 _Settled = tuple[tuple[Job, Instant] | None, "Skip | None"]
 
@@ -181,7 +183,7 @@ class Settling:
         after, until = unsettled(record, self.interval)
         until = min(until, _last(record, self.interval.drops[0]))
         count = self._counting.count(record.job, after, until)
-        return None, Skip(record.name, "dropped", count, after, until) if count else None
+        return None, Skip(record.name, GIVEN_UP, count, after, until) if count else None
 
     def _by_name(self, most: int, send: int) -> Slice:
         piece, named, done = self._walk(self.interval.named, self._stale, most, send)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dispatcher.core.backlog import Settling, unsettled
+from dispatcher.core.backlog import GIVEN_UP, Settling, given_up, unsettled
 from dispatcher.core.instant import Instant
 from dispatcher.core.ledger import Cursor, Interval
 from dispatcher.core.plan import Plan
@@ -31,17 +31,33 @@ def outlook(state: ShardState, now: Instant, schedule: Schedule | None, most: in
 
     Without a schedule the one in force goes on. `most` is the cap that such a start would set; 0: none.
     """
-    if state.position is None:
-        return
-    intervals = list(state.position.backlog)
-    due = Plan(state.position.cursor, state.records.values()).next_due()
-    if due is not None and due < now:
-        intervals.append(Interval(state.position.cursor, now, state.position.change, most=most))
-    for interval in intervals:
+    for record, interval in _shares(state, _intervals(state, now, most)):
+        yield from _of_job(record, interval, schedule)
+
+
+def to_give_up(state: ShardState, until: Instant) -> Iterator[Outlook]:
+    """Yield, by job, what giving up all that is missed and due before `until` would skip."""
+    for record, interval in _shares(state, given_up(_intervals(state, until, 0), until)):
+        yield from (row for row in _of_job(record, interval, None) if row.reason == GIVEN_UP)
+
+
+def _intervals(state: ShardState, now: Instant, most: int) -> tuple[Interval, ...]:
+    """Return the backlog as a start at `now` finds it or makes it."""
+    position = state.position
+    if position is None:
+        return ()
+    due = Plan(position.cursor, state.records.values()).next_due()
+    if due is None or due >= now:
+        return position.backlog
+    return (*position.backlog, Interval(position.cursor, now, position.change, most=most))
+
+
+def _shares(state: ShardState, backlog: tuple[Interval, ...]) -> Iterator[tuple[JobRecord, Interval]]:
+    for interval in backlog:
         for name in sorted(state.records):
             version = state.records[name].missed_under(interval.change, interval.end)
             if version is not None:
-                yield from _of_job(version, interval, schedule)
+                yield version, interval
 
 
 def _of_job(record: JobRecord, interval: Interval, schedule: Schedule | None) -> Iterator[Outlook]:
@@ -49,7 +65,7 @@ def _of_job(record: JobRecord, interval: Interval, schedule: Schedule | None) ->
     for drop in interval.drops:
         last = min(until, drop - record.job.delay_ms - 1)
         if count := _count(record, after, last):
-            yield Outlook(record.name, 0, count, "dropped", after, last)
+            yield Outlook(record.name, 0, count, GIVEN_UP, after, last)
         after = max(after, last)
     count = _count(record, after, until)
     if not count:

@@ -146,6 +146,18 @@ class Settings(BaseSettings):
     clock_jump_limit_seconds: float = Field(
         3600, gt=0, description="A clock that jumps further than this holds the shards", examples=[3600]
     )
+    catch_up_per_second: int = Field(
+        1000,
+        ge=0,
+        description="Most missed fires that each shard sends in a second; 0 is no limit",
+        examples=[1000],
+    )
+    catch_up_most: int = Field(
+        100_000,
+        ge=0,
+        description="Most missed fires of one job that catchUp all sends after an outage; 0 is no limit",
+        examples=[100_000],
+    )
     batch_messages: int = Field(
         2000, ge=1, le=10_000, description="Most messages in one transaction", examples=[2000]
     )

@@ -70,7 +70,7 @@ def _turn(world: World) -> tuple[Settling, float]:
     with world.installation() as names, world.installation() as copy:
         _leave_behind(world, names, str(file))
         began = time.time() * 1000
-        with world.dispatcher(names, file) as dispatcher:
+        with world.dispatcher(names, file, "--catch-up-per-second", "0") as dispatcher:
             dispatcher.says("shard.taken", 60)
             until(lambda: _settled(world.bootstrap, names) is not None, "the backlog to be settled", 300)
             dispatcher.terminate(30)

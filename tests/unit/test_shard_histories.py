@@ -9,6 +9,7 @@ import pytest
 from shard_world import World, job, with_limits
 
 from dispatcher.core.batch import Rest
+from dispatcher.core.command import Command
 from dispatcher.core.instant import from_text
 from dispatcher.core.job import Job
 
@@ -22,9 +23,10 @@ class Shaken:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         batch, piece = self.chance.choice([(1, 1), (3, 2), (5, 50), (100, 3)])
-        self.world = World(limits=with_limits(batch=batch, piece=piece, heartbeat_ms=7_000, behind_ms=2_000))
+        self.limits = {"batch": batch, "piece": piece, "heartbeat_ms": 7_000, "behind_ms": 2_000}
+        self.world = World(limits=with_limits(**self.limits, **self.budget()))
         self.now = self.latest = T0
-        self.revision = 0
+        self.revision = self.told = 0
         self.jobs: dict[str, Job] = {}
         self.world.start(self.now)
         self.world.looked()
@@ -33,11 +35,28 @@ class Shaken:
         """Let so many things happen, then let all be settled."""
         for _ in range(steps):
             things = [self.work, self.work, self.work, self.edit, self.crash, self.outage, self.step_back]
-            self.chance.choice(things)()
+            self.chance.choice([*things, self.drop])()
         self.now += 1
         self.world.start(self.now)
         self.world.looked()
+        while self.world.shard.state.position is not None and self.world.shard.state.position.backlog:
+            rest = self.world.run(self.now)
+            self.now = max(self.now, rest.until or self.now)
         self.world.run(self.now)
+
+    def budget(self) -> dict[str, int]:
+        """Return some rate and cap of what is caught up."""
+        return {
+            "catch_up_rate": self.chance.choice([0, 1, 20]),
+            "catch_up_most": self.chance.choice([0, 1, 9]),
+        }
+
+    def drop(self) -> None:
+        """Give up what was missed up to some instant; perhaps say it twice."""
+        self.told += 1
+        until = self.now - self.chance.choice([0, 0, 1_500, 20_000])
+        ident = f"d{self.told - self.chance.choice([0, 0, 1])}"
+        self.world.shard.take(Command("drop-missed", ident, until=until), self.told)
 
     def work(self) -> None:
         """Let the shard go on for a while; time passes between its steps."""
@@ -71,6 +90,7 @@ class Shaken:
     def restart(self, after: int) -> None:
         """Start again; the file is looked at, or what is missed is settled first."""
         self.now += after
+        self.world.limits = with_limits(**self.limits, **self.budget())
         self.world.start(self.now)
         if self.chance.random() < 0.5:
             self.edit(witnessed=False)
@@ -159,7 +179,10 @@ def _ms(text: str) -> int:
 
 @pytest.mark.parametrize("block", range(4))
 def test_no_history_loses_or_doubles_a_fire(block: int) -> None:
+    reasons: Counter[str] = Counter()
     for seed in range(block * HISTORIES // 4, (block + 1) * HISTORIES // 4):
         shaken = Shaken(seed)
         shaken.live(40)
         assert shaken.faults() == [], f"seed {seed}"
+        reasons.update(data["reason"] for _, data in shaken.world.events_of("run.skipped"))
+    assert reasons.keys() >= {"missed", "coalesced", "capped", "dropped", "removed", "retimed"}
