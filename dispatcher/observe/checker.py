@@ -24,7 +24,7 @@ from dispatcher.core.codec import decode
 from dispatcher.core.log_record import Record
 from dispatcher.observe.definitions import definitions
 from dispatcher.observe.instants import instant_of
-from dispatcher.observe.shard_history import EVER, History, Rules, ShardHistory, Standing
+from dispatcher.observe.shard_history import EVER, History, Recovered, Rules, ShardHistory, Standing
 from dispatcher.observe.skips import Skip, Skips
 from dispatcher.observe.tally import Tally
 from dispatcher.observe.verdict import Place, Wrong
@@ -56,6 +56,7 @@ class Checker:
             b"schedule.applied": self._applied,
             b"run.skipped": self._skipped,
             b"burst.landed": self._landed,
+            b"ledger.recovered": self._recovered,
         }
         self.topics: set[str] = set()
         """Topics of their own that jobs had."""
@@ -70,7 +71,8 @@ class Checker:
 
     def ledger(self, record: Record) -> None:
         """Take in a record of the ledger. Raises LedgerUnfit for one that cannot be read."""
-        if record.key is not None:
+        history = self._shards[record.partition]
+        if record.key is not None and (history.cut or not record.key.startswith(b"job/")):
             self._shards[record.partition].fact(decode(record.key, record.value))
 
     def event(self, record: Record) -> None:
@@ -126,6 +128,13 @@ class Checker:
         after, until = instant_of(data["after"]), instant_of(data["until"])
         place = (record.partition, record.offset)
         self._skips.add(Skip(name, after, until, int(data["count"]), str(data["reason"]), *place))
+
+    def _recovered(self, record: Record) -> None:
+        data = json.loads(record.value or b"")
+        after = -1 if data["after"] is None or data["backlog"] else instant_of(data["after"])
+        reason = f"ledger recovered: {data['reason']}"
+        recovered = Recovered(after, instant_of(data["until"]), reason)
+        self._shards[record.partition].recovered[data["change"]] = recovered
 
     def _landed(self, record: Record) -> None:
         data = json.loads(record.value or b"")

@@ -19,11 +19,19 @@ _ONCE = {1, 4}
 class Judging:
     """Judges the marks of a tally as they stand."""
 
-    def __init__(self, history: History, slots: Slots, marks: bytearray, findings: Findings) -> None:
+    def __init__(
+        self,
+        history: History,
+        slots: Slots,
+        marks: bytearray,
+        findings: Findings,
+        reasons: Mapping[str, int],
+    ) -> None:
         self._history = history
         self._slots = slots
         self._marks = marks
         self._findings = findings
+        self._reasons = reasons
 
     def verdict(
         self,
@@ -35,8 +43,14 @@ class Judging:
         marks = self._marks
         times = [marks.count(byte) for byte in range(16)]
         open_ones = Counter[str]()
+        reasons = Counter[str](self._reasons)
         lost: list[Wrong] = []
         for slot, planned in self._open() if times[0] else ():
+            given_up = self._given_up(slot, planned)
+            if given_up is not None:
+                reasons[given_up] += 1
+                open_ones["skipped"] += 1
+                continue
             kind = self._kind(slot, planned, reach, standings)
             open_ones[kind] += 1
             if kind == "lost" and len(lost) < MOST_LISTED:
@@ -47,7 +61,7 @@ class Judging:
         return Verdict(
             planned=len(marks),
             committed=sum(number for byte, number in enumerate(times) if byte & 3),
-            skipped=times[4] + times[8] + times[12],
+            skipped=times[4] + times[8] + times[12] + open_ones["skipped"],
             pending=open_ones["pending"],
             unknown=open_ones["unknown"],
             lost=open_ones["lost"],
@@ -55,6 +69,7 @@ class Judging:
             early=counts["early"],
             unexpected=counts["unexpected"],
             miscounted=counts["miscounted"],
+            reasons=dict(sorted(reasons.items())),
             wrong=tuple(self._listed(lost, twice)),
         )
 
@@ -66,6 +81,10 @@ class Judging:
             while (at := marks.find(0, max(at + 1, 0), slot.end)) >= 0:
                 yield slot, slot.table.at(at - slot.shift)
             at = slot.end - 1
+
+    def _given_up(self, slot: Slot, planned: int) -> str | None:
+        shard = self._history.shards[slot.tenure.shard]
+        return shard.given_up(planned + slot.tenure.version.delay, planned) if shard.recovered else None
 
     def _kind(
         self, slot: Slot, planned: int, reach: Mapping[str, int], standings: Mapping[int, Standing] | None

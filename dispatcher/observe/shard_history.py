@@ -61,6 +61,18 @@ class Rules:
     new: str
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A shard began anew because its ledger was lost: all its jobs ended at `until`.
+
+    What was due after `after` and planned up to `until` was given up, but for what was committed by then.
+    """
+
+    after: int
+    until: int
+    reason: str
+
+
 class ShardHistory:
     """The history of one shard. `known_from` is the instant after which all that was planned is known."""
 
@@ -70,6 +82,7 @@ class ShardHistory:
         self.cut = False
         self.bursts: dict[int, int] = {}
         self.rules: list[Rules] = []
+        self.recovered: dict[int, Recovered] = {}
         self.position: Position | None = None
         self.timers: set[str] = set()
         self.tzdata: str | None = None
@@ -104,7 +117,10 @@ class ShardHistory:
     def tenures(self) -> dict[bytes, list[Tenure]]:
         """Return all tenures that are known, by job and in order."""
         found: dict[bytes, list[Tenure]] = {}
-        for change in sorted(self.applied):
+        for change in sorted({*self.applied, *self.recovered}):
+            if change in self.recovered:
+                _end(found, self.recovered[change].until)
+                continue
             at = self.applied[change][0]
             for name, new, old in self.told.get(change, ()):
                 self._turn(found.setdefault(name, []), new, old, change, at)
@@ -121,6 +137,13 @@ class ShardHistory:
             if at > rules.after:
                 break
         return release != ours
+
+    def given_up(self, due: int, planned: int) -> str | None:
+        """Return why a fire that was not committed was given up, None when it was not."""
+        for one in self.recovered.values():
+            if due > one.after and planned <= one.until:
+                return one.reason
+        return None
 
     def _turn(
         self, tenures: list[Tenure], new: Version | None, old: Version | None, change: int, at: int
@@ -145,6 +168,13 @@ class ShardHistory:
                     [Tenure(version, self.number, one.change, max(since, self.known_from), EVER)],
                 )
             return
+
+
+def _end(found: dict[bytes, list[Tenure]], at: int) -> None:
+    """End all tenures at an instant."""
+    for tenures in found.values():
+        for tenure in tenures[-1:]:
+            tenure.until = min(tenure.until, at)
 
 
 @dataclass(slots=True)

@@ -65,6 +65,7 @@ class Tally:
             self._unexpected(record, ident, None, "its id names no planned instant")
             return
         if not self._window[0] < planned <= self._window[1]:
+            self._outside(record, job, planned, seen_at)
             return
         slot = self._slots.find(job, planned)
         place = -1 if slot is None else slot.place(planned)
@@ -100,11 +101,9 @@ class Tally:
         `standings` tell what each shard has not settled yet; without them all that was planned should be
         settled. A shard that is missing in them has settled nothing.
         """
-        judging = Judging(self._history, self._slots, self._marks, self._findings)
+        judging = Judging(self._history, self._slots, self._marks, self._findings, self._reasons)
         found = judging.verdict(self._reach, standings, self._later)
-        return replace(
-            found, untimed=self._untimed, unjudged=self._unjudged, reasons=dict(sorted(self._reasons.items()))
-        )
+        return replace(found, untimed=self._untimed, unjudged=self._unjudged)
 
     # What a record may be.
 
@@ -150,6 +149,14 @@ class Tally:
     def _foreign(self, record: Record) -> None:
         if record.topic.startswith(f"{self._history.prefix}."):
             self._unexpected(record, b"", None, "it is no fire, but lies in a job topic")
+
+    def _outside(self, record: Record, job: bytes, planned: int, seen_at: int | None) -> None:
+        """Look at a fire planned outside of the window: one planned behind it, but sent within, is early."""
+        seen = record.timestamp if seen_at is None else seen_at
+        if planned > self._window[1] >= seen > self._window[0] and self._findings.wants("early"):
+            why = f"{planned - seen} ms before the instant it names"
+            name = job.decode(errors="replace")
+            self._findings.add(Wrong("early", name, planned, None, None, why, places=(_place(record),)))
 
     def _unplanned(self, record: Record, job: bytes, planned: int, shard: bytes) -> None:
         history = self._shard(shard)
