@@ -32,7 +32,13 @@ class Heard:
             deliver=lambda *what: self.told.put(("command", *what[:4])),
             lost=lambda *what: self.told.put(("lost", *what)),
             beyond=lambda *what: self.told.put(("beyond", *what)),
+            read=self._read,
         )
+        self.ends: SimpleQueue[tuple[int, int]] = SimpleQueue()
+        """(shard, things told before) of every shard that was read to its end."""
+
+    def _read(self, shard: int) -> None:
+        self.ends.put((shard, self.told.qsize()))
 
     def next(self) -> tuple[Any, ...]:
         return self.told.get(timeout=15)
@@ -110,6 +116,22 @@ def test_without_an_offset_reading_begins_at_the_present_end(
     eventually(lambda: 2 in reader._reading)
     writer.write(b"new", [2], 10)
     assert heard.next() == ("command", 2, 2, None, b"new")
+
+
+def test_the_end_of_what_waited_is_told_once_and_after_all_of_it(
+    writer: CommandWriter, reader: CommandReader, heard: Heard
+) -> None:
+    for value in (b"0", b"1", b"2"):
+        writer.write(value, [1], 10)
+    reader.attach(1, 0)
+    assert heard.ends.get(timeout=15) == (1, 3)
+    reader.attach(2, 0)
+    assert heard.ends.get(timeout=15) == (2, 3), "nothing waited"
+    writer.write(b"3", [1, 2], 10)
+    eventually(lambda: heard.told.qsize() == 5)
+    reader.detach(1)
+    reader.attach(1, 4)
+    assert heard.ends.get(timeout=15) == (1, 5), "each time it is attached, and no more"
 
 
 def test_a_detached_shard_is_read_no_more_and_may_be_attached_again(
