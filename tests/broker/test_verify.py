@@ -1,0 +1,230 @@
+"""`dispatcher verify` on a real broker: clean after honest work, and every planted fault is found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
+
+from broker.process import Dispatcher, ensure_topics
+from broker.tools import committed, create, eventually
+from dispatcher.core.instant import from_text, to_text
+
+pytestmark = pytest.mark.broker
+
+SECONDS = 4
+GHOST = 900
+"""The number of a change that no dispatcher made."""
+
+
+class Installation:
+    """Topics in which a dispatcher has fired for some seconds, and stopped."""
+
+    def __init__(self, bootstrap: str, prefix: str, directory: Path) -> None:
+        self.bootstrap = bootstrap
+        self.prefix = prefix
+        self.began = time.time_ns() // 1_000_000_000 * 1000
+        self._directory = directory
+
+    def work(self) -> None:
+        """Let a dispatcher fire: jobs of every shard and kind of trigger, some into a topic of their own."""
+        own = create(self.bootstrap, f"{self.prefix}-own", 3)
+        jobs: list[dict[str, Any]] = [
+            {"jobName": f"steady {number}", "every": "1s", "job": "noop"} for number in range(12)
+        ]
+        jobs += [
+            {"jobName": "own", "every": "1s", "job": "noop", "topic": own},
+            {"jobName": "spread", "every": "1s", "job": "noop", "jitterSeconds": 1, "priority": 9},
+            {"jobName": "cron", "cronTime": "*/2 * * * * *", "timezone": "Asia/Kolkata", "job": "noop"},
+            {"jobName": "nowhere", "every": "1s", "job": "noop", "topic": f"{self.prefix}-nowhere"},
+        ]
+        file = self._directory / "schedule.json"
+        file.write_text(json.dumps({"jobs": jobs}))
+        ensure_topics(self.bootstrap, self.prefix)
+        with Dispatcher(self.bootstrap, self.prefix, file, self._directory / "log") as dispatcher:
+            topic = f"{self.prefix}.jobs.normal"
+            counts = 3 * SECONDS
+            eventually(lambda: len(self.fires(topic)) > counts * SECONDS, 60)
+            assert dispatcher.terminate() == 0
+
+    def fires(self, topic: str) -> list[tuple[int, int, bytes]]:
+        """Return (partition, offset, fire id) of the committed fires of a lane."""
+        found = []
+        for partition in range(12):
+            for message in committed(self.bootstrap, topic, partition):
+                headers = dict(message.headers() or [])
+                found.append((partition, message.offset() or 0, bytes(headers["ce_id"])))  # type: ignore[arg-type] # bytes
+        return found
+
+    def verify(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        """Run the command."""
+        command = [sys.executable, "-m", "dispatcher", "verify", "--bootstrap-servers", self.bootstrap]
+        return subprocess.run(
+            [*command, "--prefix", self.prefix, *flags], capture_output=True, text=True, check=False
+        )
+
+    def facts(self, *flags: str) -> tuple[int, dict[str, Any]]:
+        """Run the command with --json; return its exit code and what it says."""
+        done = self.verify("--json", *flags)
+        facts: dict[str, Any] = json.loads(done.stdout)
+        return done.returncode, facts
+
+    def plant(
+        self, topic: str, partition: int, headers: dict[str, bytes], value: bytes, timestamp: int
+    ) -> int:
+        """Write a record with a plain producer; return its offset."""
+        offsets: list[int | None] = []
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        producer.produce(
+            topic,
+            value,
+            partition=partition,
+            headers=list(headers.items()),
+            timestamp=timestamp,
+            on_delivery=lambda _, message: offsets.append(message.offset()),
+        )
+        assert producer.flush(10) == 0
+        assert offsets[0] is not None
+        return offsets[0]
+
+    def plant_job(self, name: str, planned: int, change: int) -> bytes:
+        """Write events as if a job with one instant had been put in force before it."""
+        definition = json.dumps(
+            {"jobName": name, "at": to_text(planned), "job": "noop"}, separators=(",", ":")
+        ).encode()
+        head = b'{"v":1,"change":%d,"revision":"r","effectiveFrom":null' % change
+        event = {"ce_type": b"job.added", "ce_subject": name.encode()}
+        topic = f"{self.prefix}.events"
+        self.plant(topic, 2, event, head + b',"definition":' + definition + b"}", planned - 1)
+        data = {"change": change, "effectiveFrom": to_text(planned - 1000), "added": {"count": 1}}
+        event = {"ce_type": b"schedule.applied"}
+        self.plant(topic, 2, event, json.dumps(data).encode(), planned - 1)
+        return definition
+
+    def plant_fire(self, name: str, planned: int, value: bytes, timestamp: int) -> dict[str, Any]:
+        """Write a fire with a plain producer; return its place as `verify` tells it."""
+        topic = f"{self.prefix}.jobs.normal"
+        headers = {
+            "ce_type": b"dispatcher.fire",
+            "ce_id": f"{name}@{to_text(planned)}".encode(),
+            "attempt": b"1",
+            "shard": b"2",
+        }
+        offset = self.plant(topic, 5, headers, value, timestamp)
+        return {"topic": topic, "partition": 5, "offset": offset}
+
+    def forget(self, topic: str, partitions: int, share: float) -> None:
+        """Have the broker drop the first part of every partition, as retention does."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        entry = ConfigEntry("retention.ms", "500", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result()
+        ends = []
+        for partition in range(partitions):
+            last = committed(self.bootstrap, topic, partition)
+            if last:
+                offset = int(((last[-1].offset() or 0) + 1) * share)
+                ends.append(TopicPartition(topic, partition, offset))
+        for done in admin.delete_records(ends).values():
+            done.result()
+
+
+@pytest.fixture
+def installation(kafka: str, prefix: str, tmp_path: Path) -> Installation:
+    made = Installation(kafka, prefix, tmp_path)
+    made.work()
+    return made
+
+
+def test_honest_work_is_clean_and_every_planted_fault_is_found(installation: Installation) -> None:
+    code, facts = installation.facts()
+    assert code == 0, facts
+    assert facts["clean"]
+    assert facts["committed"] > 12 * SECONDS
+    assert facts["planned"] == facts["committed"] + facts["skipped"] + facts["pending"]
+    assert facts["skipped"] >= SECONDS, "of the job whose topic is not there"
+    assert facts["knownFrom"] == {}
+
+    planned = installation.began + 2000
+    installation.plant_job("ghost", planned, GHOST)
+    hasty = installation.plant_job("hasty", planned, GHOST + 1)
+    early = installation.plant_fire("hasty", planned, hasty, planned - 5000)
+    unexpected = installation.plant_fire("stranger", planned, b"{}", planned)
+    partition, offset, fire = installation.fires(f"{installation.prefix}.jobs.normal")[0]
+    name, _, text = fire.decode().rpartition("@")
+    first = next(
+        message
+        for message in committed(installation.bootstrap, f"{installation.prefix}.jobs.normal", partition)
+        if message.offset() == offset
+    )
+    again = installation.plant_fire(name, from_text(text), first.value() or b"", planned + 60_000)
+
+    code, facts = installation.facts()
+    assert code == 1
+    counts = {kind: found["count"] for kind, found in facts["wrong"].items()}
+    assert counts == {"lost": 1, "doubled": 1, "early": 1, "unexpected": 1, "miscounted": 0}
+    listed = {kind: found["listed"][0] for kind, found in facts["wrong"].items() if found["listed"]}
+    assert (listed["lost"]["job"], listed["lost"]["planned"]) == ("ghost", to_text(planned))
+    assert (listed["lost"]["shard"], listed["lost"]["change"]) == (2, GHOST)
+    assert listed["early"]["places"] == [early]
+    assert listed["unexpected"]["places"] == [unexpected]
+    first_place = {"topic": again["topic"], "partition": partition, "offset": offset}
+    assert first_place in listed["doubled"]["places"]
+    assert again in listed["doubled"]["places"]
+
+    table = installation.verify()
+    assert table.returncode == 1
+    assert f"{early['topic']}[5]@{early['offset']}" in table.stdout
+    assert "lost\tghost" in table.stdout
+    assert "1 lost, 1 doubled, 1 early, 1 unexpected" in table.stderr
+
+    code, facts = installation.facts("--from", to_text(planned + 1000))
+    assert code == (0 if from_text(text) <= planned + 1000 else 1)
+    assert facts["wrong"]["lost"]["count"] == 0
+    assert facts["committed"] > 0
+
+
+def test_what_retention_took_is_never_called_fine(installation: Installation) -> None:
+    until = ("--to", to_text(time.time_ns() // 1_000_000))
+    whole = installation.facts(*until)[1]
+    installation.forget(f"{installation.prefix}.jobs.normal", 12, 0.5)
+    eventually(lambda: installation.facts(*until)[1]["unknown"] > 0)
+    code, facts = installation.facts(*until)
+    assert (code, facts["wrong"]["lost"]["count"]) == (0, 0), facts
+    assert facts["planned"] == whole["planned"]
+    assert facts["committed"] + facts["unknown"] == whole["committed"]
+
+    installation.forget(f"{installation.prefix}.events", 4, 1.0)
+    done = installation.verify(*until)
+    assert done.returncode == 1
+    assert "the history of shard 3 reaches back to" in done.stdout
+    assert "nothing could be judged" in done.stderr
+
+
+def test_topics_that_are_not_there_are_told_with_what_creates_them(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    done = Installation(kafka, prefix, tmp_path).verify()
+    assert done.returncode == 4
+    assert f"topic {prefix}.events is missing" in done.stderr
+    assert f"mend with: dispatcher topics ensure --bootstrap-servers {kafka} --prefix {prefix}" in done.stderr
+
+
+def test_a_window_that_is_none_is_wrong_usage(kafka: str, prefix: str, tmp_path: Path) -> None:
+    window = ("--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z")
+    done = Installation(kafka, prefix, tmp_path).verify(*window)
+    assert done.returncode == 2
+    assert "is not before" in done.stderr
