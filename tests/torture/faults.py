@@ -1,0 +1,181 @@
+"""What can happen to an installation: one round of each kind of fault, for its replicas, file and clock."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+from torture.load import BURST_MS, schedule
+from torture.points import POINTS
+from torture.reading import now
+from torture.replica import Replica
+from torture.site import Site, pick
+
+Round = Callable[[Site, random.Random], int]
+"""Does one round of a fault to a site and returns how many times it happened."""
+
+Editing = Callable[[Site, random.Random, threading.Event], None]
+"""Edits a site's file once, in its own way, and returns after the pause until the next time."""
+
+SESSION_S = 6.0
+_HIT_S = 20.0
+_FROZEN_AT = ("after-begin", "after-fire-produced", "after-flush", "commit-acked", "staged", "during-replay")
+_MOST_REACHED = {
+    "during-fence": 2, "during-assignment": 1, "during-revocation": 1, "staged": 1, "sealing": 1,
+    "before-flip": 1, "after-flip": 1, "during-change": 5,
+}  # fmt: skip
+_TAKEN = '"shard.taken"'
+_EDITED = ("during-change", "before-flip", "after-flip")
+
+
+def kill(site: Site, chance: random.Random) -> int:
+    """Kill a replica and start it again at once; now and then again while it starts."""
+    site.kill(pick(chance, site))
+    return 1
+
+
+def kill_all(site: Site, chance: random.Random) -> int:
+    """Kill every replica; now and then they stay away for longer than jobs have grace."""
+    for replica in site.replicas:
+        if replica.running:
+            site.note("kill")
+            replica.kill()
+    if chance.random() < 0.5:
+        time.sleep(chance.uniform(0, 5))
+    site.start()
+    return len(site.replicas)
+
+
+def kill_some(site: Site, chance: random.Random) -> int:
+    """Mostly kill one replica, sometimes all at once."""
+    return kill_all(site, chance) if chance.random() < 0.15 else kill(site, chance)
+
+
+class AtFailpoints:
+    """Kills replicas at every failpoint in turn; each round is one process that dies where it was told to."""
+
+    def __init__(self) -> None:
+        self._points: Iterator[str] = cycle(POINTS)
+        self._lock = threading.Lock()
+
+    def __call__(self, site: Site, chance: random.Random) -> int:
+        with self._lock:
+            point = next(self._points)
+        return self.at(site, chance, point)
+
+    def at(self, site: Site, chance: random.Random, point: str) -> int:
+        """Have one replica die at a point; kill it if it never gets there."""
+        replica = pick(chance, site)
+        kills = 0
+        if replica.running:
+            site.note("kill")
+            replica.kill()
+            kills = 1
+        taken = replica.says(_TAKEN)
+        site.fail(replica, point, chance.randint(1, _MOST_REACHED.get(point, 6)))
+        hit = provoke(site, replica, point, taken)
+        site.note(point if hit else "kill")
+        replica.kill()
+        replica.start()
+        return kills + 1
+
+
+def provoke(site: Site, replica: Replica, point: str, taken: int) -> bool:
+    """Do what brings a replica to a point; return whether it died there within the time.
+
+    It had taken shards so many times before: one that is to lose them must have some.
+    """
+    end = time.monotonic() + _HIT_S
+    while time.monotonic() < end:
+        if point in _EDITED:
+            site.edit()
+        if point == "during-revocation" and replica.says(_TAKEN) > taken:
+            for other in site.replicas:
+                if other is not replica:
+                    other.terminate()
+                    other.start()
+        if replica.died(2.0):
+            return True
+        if not replica.running:
+            return False
+    return False
+
+
+def freeze(site: Site, chance: random.Random) -> int:
+    """Freeze a replica, often for longer than its session, and let the zombie go on."""
+    replica = pick(chance, site)
+    if chance.random() < 0.5:
+        replica.kill()
+        site.fail(replica, chance.choice(_FROZEN_AT), chance.randint(1, 5), "stop")
+        end = time.monotonic() + _HIT_S
+        while not replica.frozen and time.monotonic() < end:
+            time.sleep(0.02)
+        seconds = SESSION_S + chance.uniform(1, 4)
+    else:
+        seconds = chance.choice((chance.uniform(0.1, 3), SESSION_S + chance.uniform(1, 4)))
+    site.note("freeze")
+    replica.send(signal.SIGSTOP)
+    time.sleep(seconds)
+    replica.send(signal.SIGCONT)
+    return 1
+
+
+def step_clock(site: Site, chance: random.Random) -> int:
+    """Step the wall clock of all replicas; now and then kill one just then."""
+    site.note("step")
+    site.set_clock(chance.choice((-20_000, -3_000, -700, 0, 700, 3_000, 12_000)))
+    time.sleep(chance.uniform(1, 6))
+    if chance.random() < 0.3:
+        site.kill(pick(chance, site))
+    return 1
+
+
+def roll(site: Site, chance: random.Random) -> int:
+    """Restart every replica in good order, one after the other."""
+    for replica in site.replicas:
+        site.note("restart")
+        code = replica.terminate()
+        if code not in (0, 4):
+            replica.ends.append(code)
+        replica.start()
+        time.sleep(chance.uniform(0.5, 3))
+    return len(site.replicas)
+
+
+def edit_now_and_then(site: Site, chance: random.Random, ended: threading.Event) -> None:
+    """Bring an edit every few seconds."""
+    ended.wait(chance.uniform(1, 7))
+    site.edit()
+
+
+def edit_when_due(site: Site, chance: random.Random, ended: threading.Event) -> None:
+    """Bring edits in the very second that jobs are due: about the instant of a burst."""
+    left = BURST_MS - now() % BURST_MS
+    ended.wait(max(0.0, left / 1000 + chance.uniform(-1.2, 0.4)))
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        site.edit()
+        ended.wait(chance.uniform(0, 0.15))
+    ended.wait(0.5)
+
+
+def storm(site: Site, chance: random.Random, ended: threading.Event) -> None:
+    """Bring many edits in a second or two: valid, invalid, half-written, empty; a valid one comes last."""
+    until = time.monotonic() + chance.uniform(0.5, 2)
+    while time.monotonic() < until and not ended.is_set():
+        text = schedule(site.edits)
+        match chance.randrange(5):
+            case 0:
+                site.edit(text[: chance.randrange(len(text))])
+            case 1:
+                site.file.write_text(text[: len(text) // 2])
+            case 2:
+                site.edit('{"jobs": []}')
+            case _:
+                site.edit()
+        ended.wait(chance.uniform(0.01, 0.1))
+    site.edit()
+    ended.wait(chance.uniform(1, 4))

@@ -1,0 +1,56 @@
+"""Runs phases one after the other on a cluster."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.cluster import Cluster
+
+from torture.phases import Outcome, Phase, Scene
+from torture.site import Shape, Site
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything: faults and seconds for a share of 1, installations at once."""
+
+    faults: float
+    seconds: float
+    sites: int
+    seed: int
+    directory: Path
+    tell: Callable[[str], None]
+
+
+def run_phases(phases: Sequence[Phase], cluster: Cluster, plan: Plan) -> list[Outcome]:
+    """Run phases on a cluster, each on prefixes of its own."""
+    outcomes = []
+    for phase in phases:
+        count = max(4, round(plan.faults * phase.share))
+        plan.tell(f"{phase.name}: begins, {count} times")
+        outcome = run_phase(phase, cluster, plan, count)
+        counts = ", ".join(f"{name} {outcome.sum(name)}" for name in ("planned", "lost", "doubled"))
+        plan.tell(f"{phase.name}: {outcome.times} times, {outcome.kills} kills, {counts}")
+        for one in outcome.wrong:
+            plan.tell(f"{phase.name}: WRONG: {one}")
+        outcomes.append(outcome)
+    return outcomes
+
+
+def run_phase(phase: Phase, cluster: Cluster, plan: Plan, count: int) -> Outcome:
+    """Run one phase: the first of its sites has three replicas and four shards, the others two and two."""
+    sites = [
+        Site(
+            cluster.bootstrap,
+            f"{phase.name}-{number}",
+            plan.directory,
+            Shape(3, 4) if number == 0 else Shape(),
+        )
+        for number in range(plan.sites)
+    ]
+    chance = random.Random(f"{plan.seed}/{phase.name}")
+    seconds = max(30.0, plan.seconds * phase.share)
+    return Scene(phase, cluster, sites, plan.tell).run(count, seconds, chance)
