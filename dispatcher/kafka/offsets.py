@@ -13,6 +13,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import error_of, text_of
 from dispatcher.ports import LogEnds
 
+_CONNECT_SECONDS = 1.0
 _SLICE_SECONDS = 3.0
 
 
@@ -23,9 +24,19 @@ def partition_ends(connection: Connection, topic: str, partition: int, seconds: 
     """
     admin = AdminClient(config.admin(connection))
     end = time.monotonic() + seconds
+    _connect(admin, topic)
     low = _ask(admin, TopicPartition(topic, partition), OffsetSpec.earliest(), end)  # type: ignore[no-untyped-call]  # no stub
     high = _ask(admin, TopicPartition(topic, partition), OffsetSpec.latest(), end)  # type: ignore[no-untyped-call]  # no stub
     return LogEnds(low, high)
+
+
+def _connect(admin: AdminClient, topic: str) -> None:
+    """Bring the connection up: asked too early, a new client may wait for seconds until it asks again."""
+    try:
+        for _ in range(2):
+            admin.list_topics(topic, timeout=_CONNECT_SECONDS)
+    except KafkaException:
+        return  # whether a broker answers is for the question itself to find out
 
 
 def _ask(admin: AdminClient, partition: TopicPartition, spec: OffsetSpec, end: float) -> int:
