@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import burst, catch_up, idle, lateness, million, reload
+from bench import burst, catch_up, idle, lateness, million, reload, verify
 from bench.harness import run
 
 run(
@@ -15,6 +15,7 @@ run(
         "reload": reload.measure,
         "idle": idle.measure,
         "lateness": lateness.measure,
+        "verify": verify.measure,
     },
     sys.argv[1:],
 )
