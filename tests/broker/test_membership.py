@@ -10,6 +10,7 @@ import pytest
 
 from broker.tools import create, eventually
 from dispatcher.core.message import TopicNames
+from dispatcher.errors import InvalidSettings
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.membership import Membership, OwnershipHooks
 from dispatcher.service import Deadline
@@ -67,6 +68,50 @@ def test_two_members_split_the_shards_and_the_last_takes_over(
     assert second.owned == set(), "revoked on the way out"
     assert took < 2
     eventually(lambda: first.owned == SHARDS, 5)
+
+
+def spread(members: list[Member]) -> list[int] | None:
+    """Return how many shards each member owns, None while one is owned twice or by nobody."""
+    owned = [shard for member in members for shard in member.owned.copy()]
+    return sorted(len(member.owned) for member in members) if sorted(owned) == sorted(SHARDS) else None
+
+
+def test_shards_spread_evenly_over_members_that_come_and_go(
+    kafka: str, topics: TopicNames, first: Member
+) -> None:
+    second, third = Member(kafka, topics, "second"), Member(kafka, topics, "third")
+    members = [first, second, third]
+    eventually(lambda: spread(members) == [1, 1, 2])
+    second.leave()
+    members.remove(second)
+    eventually(lambda: spread(members) == [2, 2])
+    members.append(Member(kafka, topics, "fourth"))
+    eventually(lambda: spread(members) == [1, 1, 2])
+    for member in members[1:]:
+        member.leave()
+    eventually(lambda: first.owned == SHARDS)
+
+
+def test_brokers_that_answer_end_the_silence_and_absent_ones_do_not(
+    kafka: str, topics: TopicNames, first: Member
+) -> None:
+    lost = Member("127.0.0.1:1", topics, "lost")
+    eventually(lambda: first.owned == SHARDS and lost.membership.silence() > 3)
+    eventually(lambda: first.membership.silence() < 2)
+    lost.leave()
+
+
+def test_a_session_that_brokers_refuse_is_told_by_its_setting(kafka: str, topics: TopicNames) -> None:
+    failures: list[BaseException] = []
+    hooks = OwnershipHooks(lambda _: None, lambda _: None, lambda _: None)
+    membership = Membership(
+        Connection(kafka), topics, hooks, lambda _, error: failures.append(error), session_ms=2_000_000
+    )
+    membership.start()
+    eventually(lambda: failures)
+    assert isinstance(failures[0], InvalidSettings)
+    assert "session_seconds is 2000" in str(failures[0])
+    assert membership.join(Deadline(10))
 
 
 def test_leaving_is_bounded_with_no_broker_in_reach() -> None:
