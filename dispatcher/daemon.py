@@ -21,10 +21,11 @@ import structlog
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.core.batch import Limits
 from dispatcher.core.cron import engine_version
+from dispatcher.core.diagnosis import unread_commands
 from dispatcher.core.ledger import Identity
 from dispatcher.core.message import TopicNames
 from dispatcher.core.zone import tzdata_version
-from dispatcher.errors import DispatcherError, LedgerUnfit
+from dispatcher.errors import DispatcherError, LedgerBroken
 from dispatcher.feed.feed import Feed
 from dispatcher.kafka.commands import CommandHooks, CommandReader
 from dispatcher.kafka.config import Connection
@@ -249,8 +250,5 @@ class Daemon:
         topic = self._cluster.topics.commands
         self._failed(
             "commands",
-            LedgerUnfit(
-                f"{topic} partition {shard} ends at offset {end}, but the ledger has read up to {offset}: "
-                "the topic was truncated or re-created; restore it, or use another --prefix"
-            ),
+            LedgerBroken((unread_commands(topic, shard, offset, end),)),
         )

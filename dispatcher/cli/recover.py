@@ -89,7 +89,9 @@ def _look(in_force: InForce) -> Facts:
 
 def _refuse(in_force: InForce, facts: Facts, findings: Sequence[Finding]) -> None:
     """Raise for what no recovery mends."""
-    hopeless = [one.what for one in findings if one.remedy is Remedy.NONE]
+    hopeless = tuple(one.what for one in findings if one.remedy is Remedy.NONE)
+    if hopeless and not facts.partitions:
+        raise TopicsUnfit(hopeless, mend_command(in_force))
     if hopeless:
         raise LedgerUnfit("\n".join(hopeless))
     if not findings and len(facts.partitions) < len(plan_of(in_force.settings).names()):

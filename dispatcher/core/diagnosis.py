@@ -76,7 +76,8 @@ class ShardFacts:
     `first` is the offset its ledger partition begins at, `records` says whether anything committed is in it,
     `unread` why some of it cannot be read, `newer` that a newer dispatcher wrote it. `sent` is the latest
     planned of the fires near the ends of the job topics, `events` the end of its events, `applied` the
-    highest number of an applied change near there and `told` that of any change.
+    highest number of an applied change near there and `told` that of any change. `commands` is the end of
+    its commands, None where it is not known.
     """
 
     number: int
@@ -90,6 +91,7 @@ class ShardFacts:
     applied: int = 0
     told: int = 0
     events: int = 0
+    commands: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,14 @@ def behind(start: int, end: int) -> str:
     )
 
 
+def unread_commands(topic: str, shard: int, read: int, end: int) -> str:
+    """Return the sentence that commands end before the place up to which they were read."""
+    return (
+        f"{topic}[{shard}] ends at offset {end}, but was read up to {read}: its topic was truncated,"
+        " re-created or restored"
+    )
+
+
 def without_instant(job: str) -> str:
     """Return the sentence that the instant of a job's version is lost."""
     return f"the ledger does not hold from when on job {job!r} counts"
@@ -214,6 +224,9 @@ def _troubles(facts: Facts, shard: ShardFacts) -> Iterator[tuple[Trouble, str]]:
         yield Trouble.OLDER, older
     if misplaced is not None:
         yield misplaced
+    read = shard.position.commands
+    if shard.commands is not None and read is not None and read > shard.commands:
+        yield Trouble.COMMANDS, unread_commands(facts.topics.commands, shard.number, read, shard.commands)
 
 
 _ELSEWHERE = (Trouble.CLUSTER, Trouble.RESHARDED)

@@ -67,10 +67,11 @@ class Look:
         everything = self._everything()
         partitions = {name: everything[name] for name in names if name in everything}
         others = () if partitions else _installed(everything)
-        looked_at = (self._topics.ledger, self._topics.events, *self._lanes)
+        looked_at = (self._topics.ledger, self._topics.events, *self._lanes, self._topics.commands)
         counts = {name: self._count(name, partitions.get(name, 0)) for name in looked_at}
         spans = self._spans([(name, number) for name, count in counts.items() for number in range(count)])
-        used = any(end for (name, _), (_, end) in spans.items() if name != self._topics.ledger)
+        told = (self._topics.events, *self._lanes)
+        used = any(end for (name, _), (_, end) in spans.items() if name in told)
         if partitions.get(self._topics.ledger) in (None, len(self._shards)):
             self._read(spans)
         by_shard = tuple(
@@ -93,33 +94,41 @@ class Look:
         """Return first and last stable offset of each partition."""
         if not places:
             return {}
+        earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no stub
         asked = [TopicPartition(*place) for place in places]
-        latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # no stub
-        level, seconds = IsolationLevel.READ_COMMITTED, self._left()
-        lows = self._admin.list_offsets(
-            dict.fromkeys(asked, earliest), isolation_level=level, request_timeout=seconds
-        )
-        highs = self._admin.list_offsets(
-            dict.fromkeys(asked, latest), isolation_level=level, request_timeout=seconds
-        )
-        try:
-            return {
-                place: (int(lows[at].result().offset), int(highs[at].result().offset))
-                for place, at in zip(places, asked, strict=True)
-            }
-        except KafkaException as failure:
-            raise self._unanswered(text_of(error_of(failure))) from failure
+        lows, highs = self._offsets(asked, earliest), self._offsets(asked, latest)
+        return {place: (lows[at], highs[at]) for place, at in zip(places, asked, strict=True)}
+
+    def _offsets(self, asked: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        """Return an offset of each partition; a partition may be without a leader for a moment."""
+        while True:
+            futures = self._admin.list_offsets(
+                dict.fromkeys(asked, spec),
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=self._left(),
+            )
+            try:
+                return {at: int(future.result().offset) for at, future in futures.items()}
+            except KafkaException as failure:
+                if time.monotonic() >= self._end:
+                    raise self._unanswered(text_of(error_of(failure))) from failure
+                self._admin.poll(0.1)
 
     def _read(self, spans: Mapping[Place, Span]) -> None:
         for number, shard in enumerate(self._shards):
             shard.first = spans.get((self._topics.ledger, number), (0, 0))[0]
             shard.events = spans.get((self._topics.events, number), (0, 0))[1]
+            shard.commands = spans.get((self._topics.commands, number), (0, None))[1]
         settings = {**config.reader(self._connection), "auto.offset.reset": "earliest"}
         if not self._depth.whole:
             settings["fetch.message.max.bytes"] = _LITTLE_BYTES
         consumer = Consumer(settings)
         try:
-            tails = {place: (self._start(place, *span), span[1]) for place, span in spans.items()}
+            tails = {
+                place: (self._start(place, *span), span[1])
+                for place, span in spans.items()
+                if place[0] != self._topics.commands
+            }
             self._take(consumer, tails)
             heads = {place: (spans[place][0], start) for place, (start, _) in tails.items()}
             few = self._depth.offsets

@@ -29,6 +29,7 @@ class Gathered:
 
     first: int = 0
     events: int = 0
+    commands: int | None = None
     records: dict[bytes, bytes] = field(default_factory=dict)
     older: dict[bytes, bytes] = field(default_factory=dict)
     sent: Sent | None = None
@@ -85,7 +86,7 @@ class Gathered:
             unread = unread or _senseless(found)
         return ShardFacts(
             number, self.first, bool(self.records), position, identity, unread, newer,
-            self.sent, self.applied, self.told, self.events,
+            self.sent, self.applied, self.told, self.events, self.commands,
         )  # fmt: skip
 
 
