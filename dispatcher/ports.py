@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Headers, Outgoing
@@ -25,9 +25,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRecord:
-    """One committed record of a ledger partition; `appended` is the broker's own time, in milliseconds."""
+class LedgerRecord(NamedTuple):
+    """One committed record of a ledger partition; `appended` is the broker's own time, in milliseconds.
+
+    A tuple, for a long ledger has millions of them.
+    """
 
     key: bytes
     value: bytes | None

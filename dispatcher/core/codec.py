@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from dispatcher.core.instant import Instant
+from dispatcher.core.job import read_json
 from dispatcher.core.ledger import (
     Change,
     ChangeGone,
@@ -66,7 +67,7 @@ def decode(key: bytes, value: bytes | None) -> Fact:
         if value is None:
             return _decode_tombstone(kind, name)
         head, *lines = value.split(b"\n")
-        data = json.loads(head)
+        data = read_json(head)
         if data["v"] > VERSION:
             raise LedgerNewer(
                 f"ledger record {key!r} has format {data['v']}, this dispatcher knows up to {VERSION}; "

@@ -55,8 +55,7 @@ class Plan:
         self._ready: list[Fire] = []
         self._at = 0
         self._pulled: list[tuple[_Group, Instant]] = []
-        for record in records:
-            self.add(record)
+        self._add_all(records)
 
     def add(self, record: JobRecord) -> None:
         """Plan a record, in place of one of the same name, trigger and delay if there is one."""
@@ -69,6 +68,25 @@ class Plan:
         due = self._first_due(group, self._floor(record))
         if due is not None and (group.due is None or due < group.due):
             self._wait(group, due)
+
+    def _add_all(self, records: Iterable[JobRecord]) -> None:
+        """Plan many records of different names at once: each group is computed once."""
+        groups, floor = self._groups, self._floor
+        earliest: dict[tuple[str, int], Instant] = {}
+        for record in records:
+            job = record.job
+            key = (job.trigger.digest, job.delay_ms)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = _Group(key, job.trigger)
+                earliest[key] = floor(record)
+            elif (at := floor(record)) < earliest[key]:
+                earliest[key] = at
+            group.members[job.name] = record
+        for key, at in earliest.items():
+            due = self._first_due(groups[key], at)
+            if due is not None:
+                self._wait(groups[key], due)
 
     def discard(self, record: JobRecord) -> None:
         """Take a record out of the plan; one that is not in it changes nothing."""

@@ -186,8 +186,8 @@ class ShardState:
 
     def _weigh(self, name: str, versions: tuple[Version, ...], job: Job | None) -> None:
         """Put the newest version in force that is applied; keep those that may come; `job` is the first's."""
-        place = next((number for number, one in enumerate(versions) if self._applied(one)), None)
-        if any(map(self._may_come, versions)):
+        place = self._in_force(versions)
+        if place != 0 and any(map(self._may_come, versions)):
             self._open[name] = (versions, job or self._read(name, versions[0]))
         elif place != 0 or versions[0].definition is None:
             self.garbage.add(name)
@@ -205,6 +205,12 @@ class ShardState:
             self._open[name] = (versions, job)  # its instant was compacted away: a newer record of it follows
             return
         self._put(name, record, tuple(one for one in past if one is not None))
+
+    def _in_force(self, versions: tuple[Version, ...]) -> int | None:
+        """Return which version is in force, or None."""
+        if self._applied(versions[0]):
+            return 0
+        return next((number for number, one in enumerate(versions) if self._applied(one)), None)
 
     def _put(self, name: str, record: JobRecord, past: tuple[JobRecord, ...]) -> None:
         if past:
@@ -268,7 +274,8 @@ class ShardState:
         if effective_from is None or job is None:
             return None
         timed_from = version.timed_from if version.timed_from is not None else effective_from
-        return JobRecord(job, version.change, version.revision, effective_from, timed_from, version.origin)
+        revision = self._reader.share(version.revision)
+        return JobRecord(job, version.change, revision, effective_from, timed_from, version.origin)
 
 
 def fresh_position() -> Position:

@@ -150,5 +150,6 @@ def _fetching(connection: Connection) -> Config:
         "enable.auto.offset.store": False,
         "fetch.wait.max.ms": connection.fetch_wait_ms,
         "fetch.error.backoff.ms": 100,
+        "fetch.queue.backoff.ms": 10,  # a full queue postpones the next fetch; by default for a second
         "queued.max.messages.kbytes": 16_384,
     }

@@ -8,8 +8,9 @@ quick and clean costs the producer: a new one has a new epoch, which makes the l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, takewhile
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing, TopicNames
@@ -109,11 +110,9 @@ class KafkaShardLog:
         Raises KafkaUnreachable without progress for `Patience.stall`, LedgerUnfit for an offset out of range.
         """
         first = TopicPartition(self._topic, self._shard, start)
-        for batch in read_partition(self._connection, first, until, self._patience.stall):
-            for message in batch:
-                offset = message.offset()
-                if offset is not None and offset < until:
-                    yield LedgerRecord(message.key() or b"", message.value(), offset, message.timestamp()[1])
+        batches = read_partition(self._connection, first, until, self._patience.stall)
+        records = map(_record, chain.from_iterable(batches))
+        return takewhile(lambda record: record.offset < until, records)
 
     def close(self) -> None:
         """Let go of the producer within about 2.5 s; an open transaction is aborted."""
@@ -148,3 +147,9 @@ class KafkaShardLog:
 
     def _failed(self, fault: Fault) -> TransactionFailed:
         return failed_transaction(self._id, fault.step, fault.error, fault.index)
+
+
+def _record(message: Message) -> LedgerRecord:
+    offset = message.offset()
+    assert offset is not None
+    return LedgerRecord(message.key() or b"", message.value(), offset, message.timestamp()[1])

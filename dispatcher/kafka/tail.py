@@ -108,7 +108,7 @@ class LedgerTail:
         with self._lock:
             found = self._copies.pop(shard, None)
         if found is None or found.unfit or time.monotonic() - found.sure > self._limit:
-            return LedgerCopy()
+            return LedgerCopy(self._reader)
         return found.copy
 
     def owner_of(self, shard: int) -> Owner | None:

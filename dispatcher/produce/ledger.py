@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from dispatcher.core.diagnosis import NO_POSITION, behind, cut_off, misbelongs, without_instant
 from dispatcher.core.ledger import Identity
 from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.state import ShardState
 from dispatcher.errors import LedgerBroken, LedgerUnfit
 from dispatcher.ports import ShardLog
+
+_TAKEN_AT_ONCE = 1_000
 
 
 def read_to_end(log: ShardLog, copy: LedgerCopy) -> ShardState:
@@ -22,8 +26,9 @@ def read_to_end(log: ShardLog, copy: LedgerCopy) -> ShardState:
         raise LedgerBroken((behind(copy.next, ends.high),))
     if copy.next < ends.low:
         copy.clear(ends.low)
-    for record in log.read(copy.next, ends.high):
-        copy.take(((record.key, record.value),), record.offset + 1)
+    records = log.read(copy.next, ends.high)
+    while some := list(islice(records, _TAKEN_AT_ONCE)):
+        copy.take([(one.key, one.value) for one in some], some[-1].offset + 1)
     copy.next = ends.high
     state = copy.state()
     _check(state, ends.low)

@@ -452,7 +452,7 @@ def test_an_image_from_before_a_ledger_that_begins_anew_is_dropped() -> None:
     position = decode(last.key, last.value)
     assert isinstance(position, Position)
     _, value = encode(replace(position, first=1))
-    bench.broker.ledger.append(replace(last, value=value, offset=len(bench.broker.ledger)))
+    bench.broker.ledger.append(last._replace(value=value, offset=len(bench.broker.ledger)))
     bench.thread = bench.another(stale)
     bench.rest()
     assert bench.thread.base is not None
