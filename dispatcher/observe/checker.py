@@ -59,7 +59,7 @@ class Checker:
             b"ledger.recovered": self._recovered,
         }
         self.topics: set[str] = set()
-        """Topics of their own that jobs had."""
+        """Topics of their own that jobs had; those under the prefix no job may write."""
 
     def cut(self, shard: int, known_from: int) -> None:
         """Tell that a shard's events no longer reach back to its beginning, but surely to an instant.
@@ -109,7 +109,7 @@ class Checker:
         if definition is None:
             return None
         found = read_version(definition)
-        if found.own_topic:
+        if found.own_topic and not f"{found.topic}.".startswith(f"{self.history.prefix}."):
             self.topics.add(found.topic)
         return found
 

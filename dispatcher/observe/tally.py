@@ -32,6 +32,8 @@ class Tally:
     def __init__(self, history: History, window: Window) -> None:
         self._history = history
         self._window = window
+        self._topics = f"{history.prefix}."
+        self._source = f"/{history.prefix}/".encode()
         self._slots = Slots(history, window)
         self._marks = bytearray(self._slots.size)
         self._findings = Findings()
@@ -53,7 +55,7 @@ class Tally:
     def fire(self, record: Record, seen_at: int | None = None) -> None:
         """Count a record of a job topic. `seen_at`: when a live reader saw it, in milliseconds."""
         headers = dict(record.headers)
-        if headers.get("ce_type") != FIRE_TYPE:
+        if headers.get("ce_type") != FIRE_TYPE or not self._is_ours(record, headers):
             self._foreign(record)
             return
         ident = headers.get("ce_id", b"")
@@ -146,8 +148,12 @@ class Tally:
             why = f"{due - seen} ms before it was due"
             self._findings.add(self._wrong("early", record, slot, planned, why))
 
+    def _is_ours(self, record: Record, headers: Mapping[str, bytes]) -> bool:
+        """Return whether a fire is this installation's: in a topic of a job's own it may be another's."""
+        return record.topic.startswith(self._topics) or headers.get("ce_source", b"").startswith(self._source)
+
     def _foreign(self, record: Record) -> None:
-        if record.topic.startswith(f"{self._history.prefix}."):
+        if record.topic.startswith(self._topics):
             self._unexpected(record, b"", None, "it is no fire, but lies in a job topic")
 
     def _outside(self, record: Record, job: bytes, planned: int, seen_at: int | None) -> None:

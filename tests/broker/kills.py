@@ -20,6 +20,7 @@ from pathlib import Path
 from broker.cluster import running_kafka
 from broker.history import Verdict, read_history
 from broker.process import Dispatcher, ensure_topics, until
+from dispatcher.observe.verdict import KINDS
 
 STEADY, BURST = 300, 1_500
 
@@ -112,15 +113,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, running_kafka() as bootstrap:
         outcome = run_kills(bootstrap, "kills", given.kills, seed, Path(directory), print)
     verdict = outcome.verdict
-    print("\n| kills | edits | seconds | planned | committed | skipped | lost | doubled | unexpected |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    names = ("kills", "edits", "seconds", "planned", "committed", "skipped", *KINDS)
+    print(f"\n| {' | '.join(names)} |")
+    print(f"|{'---|' * len(names)}")
     counts = (verdict.planned, verdict.committed, verdict.skipped)
-    wrong = (len(verdict.lost), len(verdict.doubled), len(verdict.unexpected))
+    wrong = (verdict.lost, verdict.doubled, verdict.early, verdict.unexpected, verdict.miscounted)
     row = (outcome.kills, outcome.edits, round(outcome.seconds), *counts, *wrong)
     print(f"| {' | '.join(map(str, row))} |")
-    for name in ("lost", "doubled", "unexpected", "wrong_counts"):
-        for fire in getattr(verdict, name)[:20]:
-            print(f"{name}: {fire}")
+    for one in verdict.wrong:
+        print(one)
     return 0 if verdict.clean else 1
 
 

@@ -455,6 +455,23 @@ def test_the_ledger_tells_which_time_zone_data_is_in_use() -> None:
     assert (verdict.unknown, verdict.lost) == (10, 10)
 
 
+# Topics of their own.
+
+
+def test_a_topic_of_a_jobs_own_is_found_and_what_else_lies_there_is_nobodys_business() -> None:
+    written = Written()
+    value = written.add("a", topic="shared")
+    written.add("b", change=2, topic="t.events", at=T0 + 60_000)
+    assert written.checker().topics == {"shared"}
+    for planned in seconds(10):
+        written.fire("a", planned, value, topic="shared")
+    written.fire("a", T0 + 1000, value, topic="shared", source="another")
+    written.fires.append(Record("shared", 0, 99, T0, [], b"hello"))
+    assert written.verdict() == Verdict(planned=10, committed=10)
+    written.fire("b", T0 + 1000, value, topic="shared")
+    assert wrong(written.verdict()) == {"unexpected": 1}
+
+
 # Whole histories of the dispatcher's own rules.
 
 

@@ -89,10 +89,12 @@ class Written:
         attempt: int = 1,
         topic: str = "t.jobs.normal",
         shard: int = 0,
+        source: str = "t",
     ) -> None:
         """Write a committed fire, sent so many milliseconds after it was planned."""
         headers = [
             ("ce_type", b"dispatcher.fire"),
+            ("ce_source", f"/{source}/shards/{shard}".encode()),
             ("ce_id", f"{name}@{to_text(planned)}".encode()),
             ("attempt", str(attempt).encode()),
             ("shard", str(shard).encode()),
