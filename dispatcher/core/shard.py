@@ -52,7 +52,9 @@ class Shard:
         self._landed: list[Event] = []
         """Events of bursts: they go with whatever is written next, but nothing is written for them."""
         self._beaten: Instant = 0
-        self._last = ""
+        self._fired_last = False
+        self._burst_last = False
+        """Whether a burst went out since the last piece of backlog, which then comes before the next."""
 
     # Taking the shard.
 
@@ -147,9 +149,8 @@ class Shard:
     def decide(self, now: Instant) -> Batch | Rest:
         """Return the next transaction, or until when there is nothing to do."""
         fires, changes = self._fires, self._changes
-        fired_last = self._last in ("fires", "burst")
-        turns = [changes, fires] if fired_last and self.changing.waiting else [fires, changes]
-        turns += [self._backlog, self._burst] if self._last == "burst" else [self._burst, self._backlog]
+        turns = [changes, fires] if self._fired_last and self.changing.waiting else [fires, changes]
+        turns += [self._backlog, self._burst] if self._burst_last else [self._burst, self._backlog]
         turns.append(self._heartbeat)
         if self.clock_hold is not None:
             turns = []
@@ -166,7 +167,9 @@ class Shard:
 
     def remember(self, batch: Batch, now: Instant) -> None:
         """Take in a batch committed at `now`."""
-        self._beaten, self._last = now, batch.kind
+        self._beaten = now
+        self._fired_last = batch.kind in ("fires", "burst")
+        self._burst_last = batch.kind == "burst" or (self._burst_last and batch.piece is None)
         if batch.told:
             del self._waiting[: batch.told - len(self._landed)]
             self._landed = []

@@ -84,7 +84,7 @@ class World:
                 self.fires.append(dict(headers or ())["ce_id"].decode())
 
     def run(self, now: Instant) -> Rest:
-        """Let the shard do all there is to do at `now`; what it would stage is given up, and sent when due."""
+        """Let the shard do all there is to do at `now`; what it would stage goes out when it is due."""
         for _ in range(100_000):
             decision = self.shard.decide(now)
             if isinstance(decision, Rest):

@@ -152,6 +152,22 @@ def test_a_shard_held_by_its_clock_stages_nothing() -> None:
     assert until(world, ONE - 500) is None
 
 
+def test_backlog_has_its_turn_before_the_next_burst_whatever_goes_out_between() -> None:
+    world = burst_world(batch=2)
+    world.offer([job(name, every="1s") for name in "abcdef"], revision="r2", seen=T0 + 1)
+    world.run(T0 + 1)
+    world.start(T0 + 600_001)
+    world.looked()
+    world.commit(staged(world, T0 + 600_200), T0 + 602_000)
+    kinds = []
+    for _ in range(4):
+        decision = world.shard.decide(T0 + 602_200)
+        assert isinstance(decision, Batch)
+        kinds.append(decision.kind)
+        world.commit(decision, decision.at or T0 + 602_200)
+    assert kinds == ["fires"] * 3 + ["backlog"]
+
+
 def test_backlog_waits_for_one_burst_but_not_for_the_next() -> None:
     world = burst_world(batch=2)
     world.offer([job(name, every="1s") for name in "abcdef"], revision="r2", seen=T0 + 1)

@@ -56,7 +56,7 @@ class Stormy(Shaken):
         batch, piece = self.chance.choice([(1, 1), (3, 2), (5, 50), (100, 3)])
         limits = with_limits(
             batch=batch, piece=piece, heartbeat_ms=7_000, behind_ms=2_000, first_look_ms=1_000,
-            **self.budget(),
+            **self.budget(), **self.staging(),
         )  # fmt: skip
         self.bench = Bench(limits)
         self.world = Seen(self.bench)  # type: ignore[assignment]  # what the arithmetic looks at
@@ -71,7 +71,7 @@ class Stormy(Shaken):
 
     def live(self, steps: int) -> None:
         for _ in range(steps):
-            things = [self.work, self.work, self.work, self.edit, self.storm, self.fall, self.drop]
+            things = [self.work] * 3 + [self.edit, self.storm, self.fall, self.drop, self.set_clock]
             self.chance.choice(things)()
         for faults in (self.broker.commits, self.broker.fencing, self.broker.asking, self.broker.reading):
             faults.clear()
@@ -120,6 +120,18 @@ class Stormy(Shaken):
         self.bench.clock.pass_(self.chance.choice([1, 500, 20_000]))
         self.bench.crash()
 
+    def staging(self) -> dict[str, int]:
+        """Return how bursts are staged: not at all, few fires, or some."""
+        return {
+            "stage_ahead_ms": self.chance.choice([0, 600, 1_500]), "stage_rate": 10,
+            "stage_from": self.chance.choice([1, 2, 4]), "stage_most": self.chance.choice([2, 50_000]),
+        }  # fmt: skip
+
+    def set_clock(self) -> None:
+        """Have the wall clock set by less than anybody would hold a shard for."""
+        self.latest = max(self.latest, self.now)
+        self.bench.clock.jump(self.chance.choice([-3_000, -700, -300, 300, 700, 3_000]))
+
     def edit(self, *, witnessed: bool = True) -> None:
         del witnessed
         for name in self.chance.sample("abcdef", 3):
@@ -142,12 +154,16 @@ class Stormy(Shaken):
 
 @pytest.mark.parametrize("block", range(4))
 def test_no_history_of_faults_loses_or_doubles_a_fire(block: int) -> None:
-    applied = fires = 0
+    applied = fires = staged = landed = 0
     for seed in range(block * HISTORIES // 4, (block + 1) * HISTORIES // 4):
         stormy = Stormy(seed)
         stormy.live(40)
         assert stormy.faults() == [], f"seed {seed}"
         applied += len(stormy.world.events_of("schedule.applied"))
         fires += len(stormy.world.fires)
+        staged += len(stormy.broker.stagings)
+        landed += len(stormy.broker.landings)
     assert applied > HISTORIES / 4
     assert fires > HISTORIES * 5
+    assert landed > HISTORIES * 2
+    assert staged - landed > HISTORIES / 10, "too few were given up"
