@@ -77,7 +77,8 @@ class ShardFacts:
     `unread` why some of it cannot be read, `newer` that a newer dispatcher wrote it. `sent` is the latest
     planned of the fires near the ends of the job topics, `events` the end of its events, `applied` the
     highest number of an applied change near there and `told` that of any change. `commands` is the end of
-    its commands, None where it is not known.
+    its commands, None where it is not known. With a transaction `open` in the ledger, it may be about to
+    hold what it lacks.
     """
 
     number: int
@@ -92,6 +93,7 @@ class ShardFacts:
     told: int = 0
     events: int = 0
     commands: int | None = None
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ def _troubles(facts: Facts, shard: ShardFacts) -> Iterator[tuple[Trouble, str]]:
         return
     if misplaced is not None and misplaced[0] is Trouble.RECREATED:
         yield misplaced
-    if (older := beyond(shard.position, shard.sent, shard.applied)) is not None:
+    older = None if shard.open else beyond(shard.position, shard.sent, shard.applied)
+    if older is not None:
         yield Trouble.OLDER, older
     if misplaced is not None:
         yield misplaced
@@ -244,7 +247,7 @@ def _of_records(shard: ShardFacts) -> Iterator[tuple[Trouble, str]]:
 def _of_nothing(facts: Facts, shard: ShardFacts) -> Iterator[tuple[Trouble, str]]:
     if shard.records:
         yield Trouble.TRUNCATED, NO_POSITION
-    elif (traces := _traces(facts, shard)) is not None:
+    elif not shard.open and (traces := _traces(facts, shard)) is not None:
         yield Trouble.EMPTY, f"the ledger is empty, but {traces}: it was lost, or its topic re-created"
 
 

@@ -1,16 +1,26 @@
 """Looking at an installation as it lies on the brokers: the facts a diagnosis is made from.
 
 A start reads the ends of topics, and the beginning of the ledger, where its identity lies: that costs next
-to nothing. What is read is committed; an open transaction hides what lies behind it. Nothing is written.
+to nothing. Nothing is written. A dispatcher may be at work meanwhile, so what the ledger is held against is
+read before it: whoever sent that has written to the ledger by then, though perhaps not committed there yet.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
 from dispatcher.core.codec import CURSOR_KEY, IDENTITY_KEY
@@ -30,6 +40,8 @@ Place = tuple[str, int]
 Span = tuple[int, int]
 _FETCH_WAIT_MS = 5
 _LITTLE_BYTES = 65_536
+_PAUSE_SECONDS = 0.1
+_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no stub
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +76,12 @@ class Look:
 
         Raises KafkaUnreachable when the look does not come to its end in time.
         """
-        everything = self._everything()
-        partitions = {name: everything[name] for name in names if name in everything}
-        others = () if partitions else _installed(everything)
-        looked_at = (self._topics.ledger, self._topics.events, *self._lanes, self._topics.commands)
-        counts = {name: self._count(name, partitions.get(name, 0)) for name in looked_at}
-        spans = self._spans([(name, number) for name, count in counts.items() for number in range(count)])
-        told = (self._topics.events, *self._lanes)
-        used = any(end for (name, _), (_, end) in spans.items() if name in told)
+        partitions = self._partitions(names)
+        others = () if partitions else self._others()
+        spans = self._spans(partitions, (self._topics.events, *self._lanes))
+        used = any(end for _, end in spans.values())
         if partitions.get(self._topics.ledger) in (None, len(self._shards)):
-            self._read(spans)
+            self._read(partitions, spans, expected)
         by_shard = tuple(
             shard.facts(number, whole=self._depth.whole) for number, shard in enumerate(self._shards)
         )
@@ -83,59 +91,110 @@ class Look:
         """Return how many partitions to look at; of what is not the job topics, one for each shard."""
         return partitions if topic in self._lanes else min(partitions, len(self._shards))
 
-    def _everything(self) -> dict[str, int]:
+    def _partitions(self, names: Sequence[str]) -> dict[str, int]:
+        """Return how many partitions each of the topics has that exist."""
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=self._left())
+        found: dict[str, int] = {}
+        for name, future in futures.items():
+            try:
+                found[name] = len(future.result().partitions)
+            except KafkaException as failure:
+                if error_of(failure).code() not in NO_TOPIC:
+                    raise self._unanswered(text_of(error_of(failure))) from failure
+        return found
+
+    def _others(self) -> tuple[str, ...]:
+        """Return the prefixes under which dispatchers are installed on the cluster."""
         try:
-            found = self._admin.list_topics(timeout=self._left()).topics
+            everything = self._admin.list_topics(timeout=self._left()).topics
         except KafkaException as failure:
             raise self._unanswered(text_of(error_of(failure))) from failure
-        return {name: len(topic.partitions) for name, topic in found.items() if topic.partitions}
+        found = sorted(name.removesuffix(".ledger") for name in everything if name.endswith(".ledger"))
+        return tuple(one for one in found if f"{one}.shards" in everything and f"{one}.events" in everything)
 
-    def _spans(self, places: Sequence[Place]) -> dict[Place, Span]:
-        """Return first and last stable offset of each partition."""
-        if not places:
-            return {}
-        earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no stub
-        asked = [TopicPartition(*place) for place in places]
-        lows, highs = self._offsets(asked, earliest), self._offsets(asked, latest)
-        return {place: (lows[at], highs[at]) for place, at in zip(places, asked, strict=True)}
+    def _spans(self, partitions: Mapping[str, int], topics: Sequence[str]) -> dict[Place, Span]:
+        """Return first and last stable offset of each partition of some topics."""
+        counts = {topic: self._count(topic, partitions.get(topic, 0)) for topic in topics}
+        asked = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
+        lows, highs = self._offsets(asked, _EARLIEST), self._offsets(asked, _LATEST)
+        return {(at.topic, at.partition): (lows[at], highs[at]) for at in asked}
 
-    def _offsets(self, asked: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    def _offsets(
+        self,
+        asked: Sequence[TopicPartition],
+        spec: OffsetSpec,
+        level: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[TopicPartition, int]:
         """Return an offset of each partition; a partition may be without a leader for a moment."""
-        while True:
+        while asked:
             futures = self._admin.list_offsets(
-                dict.fromkeys(asked, spec),
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=self._left(),
+                dict.fromkeys(asked, spec), isolation_level=level, request_timeout=self._left()
             )
             try:
                 return {at: int(future.result().offset) for at, future in futures.items()}
             except KafkaException as failure:
                 if time.monotonic() >= self._end:
                     raise self._unanswered(text_of(error_of(failure))) from failure
-                self._admin.poll(0.1)
+                self._admin.poll(_PAUSE_SECONDS)
+        return {}
 
-    def _read(self, spans: Mapping[Place, Span]) -> None:
+    def _read(
+        self, partitions: Mapping[str, int], spans: Mapping[Place, Span], expected: Identity | None
+    ) -> None:
+        with self._consumer() as witness, self._consumer() as consumer:
+            self._take(witness, self._tails(spans))
+            self._read_ledger(consumer, self._ledger(partitions), expected)
+        commands = self._spans(partitions, (self._topics.commands,))
         for number, shard in enumerate(self._shards):
-            shard.first = spans.get((self._topics.ledger, number), (0, 0))[0]
             shard.events = spans.get((self._topics.events, number), (0, 0))[1]
-            shard.commands = spans.get((self._topics.commands, number), (0, None))[1]
+            shard.commands = commands.get((self._topics.commands, number), (0, None))[1]
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        """Yield a consumer. Give it no other topics than the first: it takes a second to find them."""
         settings = {**config.reader(self._connection), "auto.offset.reset": "earliest"}
         if not self._depth.whole:
             settings["fetch.message.max.bytes"] = _LITTLE_BYTES
         consumer = Consumer(settings)
         try:
-            tails = {
-                place: (self._start(place, *span), span[1])
-                for place, span in spans.items()
-                if place[0] != self._topics.commands
-            }
-            self._take(consumer, tails)
-            heads = {place: (spans[place][0], start) for place, (start, _) in tails.items()}
-            few = self._depth.offsets
-            self._take(consumer, self._lacking(IDENTITY_KEY, heads), most=few, older=True)
-            self._take(consumer, self._lacking(CURSOR_KEY, heads), older=True)
+            yield consumer
         finally:
             close_reader(consumer)
+
+    def _ledger(self, partitions: Mapping[str, int]) -> dict[Place, Span]:
+        """Return the spans of the ledger; while a transaction is open there, wait if there is time for it."""
+        while True:
+            spans = self._spans(partitions, (self._topics.ledger,))
+            asked = [TopicPartition(*place) for place in spans]
+            highs = self._offsets(asked, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+            for at, high in highs.items():
+                shard = self._shards[at.partition]
+                shard.first, stable = spans[at.topic, at.partition]
+                shard.open = high > stable
+            if not self._depth.whole or not any(shard.open for shard in self._shards):
+                return spans
+            if time.monotonic() >= self._end:
+                raise self._unanswered("a transaction stays open in the ledger")
+            self._admin.poll(_PAUSE_SECONDS)
+
+    def _read_ledger(
+        self, consumer: Consumer, spans: Mapping[Place, Span], expected: Identity | None
+    ) -> None:
+        """Read the ledger's ends; further back what they lack, or what seems wrong and may be outdated."""
+        tails = self._tails(spans)
+        self._take(consumer, tails)
+        heads = {place: (spans[place][0], start) for place, (start, _) in tails.items()}
+        nameless = self._lacking(IDENTITY_KEY, heads)
+        self._take(consumer, nameless, most=self._depth.offsets, older=True)
+        doubtful = {
+            place: span
+            for place, span in nameless.items()
+            if expected is not None and self._shards[place[1]].outdated(expected)
+        }
+        self._take(consumer, {**doubtful, **self._lacking(CURSOR_KEY, heads)}, older=True)
+
+    def _tails(self, spans: Mapping[Place, Span]) -> dict[Place, Span]:
+        return {place: (self._start(place, *span), span[1]) for place, span in spans.items()}
 
     def _start(self, place: Place, first: int, end: int) -> int:
         whole = self._depth.whole and place[0] not in self._lanes
@@ -217,9 +276,3 @@ def members_of(connection: Connection, group: str, seconds: float) -> tuple[str,
         if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
             return ()
         raise KafkaUnreachable(f"group {group} cannot be described: {text_of(error)}") from failure
-
-
-def _installed(everything: Mapping[str, int]) -> tuple[str, ...]:
-    """Return the prefixes under which dispatchers are installed."""
-    found = sorted(name.removesuffix(".ledger") for name in everything if name.endswith(".ledger"))
-    return tuple(one for one in found if f"{one}.shards" in everything and f"{one}.events" in everything)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from dispatcher.core.codec import decode
-from dispatcher.core.diagnosis import Sent, ShardFacts, without_instant
+from dispatcher.core.codec import IDENTITY_KEY, decode
+from dispatcher.core.diagnosis import Sent, ShardFacts, misbelongs, without_instant
 from dispatcher.core.instant import from_text
 from dispatcher.core.ledger import Fact, Identity, Position
 from dispatcher.core.message import FIRE_TYPE, Headers
@@ -30,6 +30,7 @@ class Gathered:
     first: int = 0
     events: int = 0
     commands: int | None = None
+    open: bool = False
     records: dict[bytes, bytes] = field(default_factory=dict)
     older: dict[bytes, bytes] = field(default_factory=dict)
     sent: Sent | None = None
@@ -48,6 +49,15 @@ class Gathered:
     def settle(self) -> None:
         """Let what lies behind replace what lies before."""
         self.records, self.older = {**self.older, **self.records}, {}
+
+    def outdated(self, expected: Identity) -> bool:
+        """Forget an identity from before what else is known if it does not fit; return whether it did not."""
+        value = self.records.get(IDENTITY_KEY)
+        found = None if value is None else decode(IDENTITY_KEY, value)
+        if not isinstance(found, Identity) or misbelongs(found, expected) is None:
+            return False
+        del self.records[IDENTITY_KEY]
+        return True
 
     def note_fire(self, message: Message, headers: Mapping[str, bytes]) -> None:
         """Take in a fire of the shard; the latest planned counts."""
@@ -87,6 +97,7 @@ class Gathered:
         return ShardFacts(
             number, self.first, bool(self.records), position, identity, unread, newer,
             self.sent, self.applied, self.told, self.events, self.commands,
+            self.open,
         )  # fmt: skip
 
 

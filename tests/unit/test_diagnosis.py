@@ -76,6 +76,8 @@ def moved(**fields: Any) -> ShardFacts:
         ),
         (found(replace(moved(cluster="there"), applied=8)), Trouble.CLUSTER, "'there'"),
         (found(replace(FINE, commands=3)), None, ""),
+        (found(replace(EMPTY, open=True, events=3)), None, ""),
+        (found(replace(FINE, open=True, sent=sent(NOW), applied=8)), None, ""),
         (found(replace(FINE, commands=2)), Trouble.COMMANDS, "ends at offset 2, but was read up to 3"),
     ],
 )
