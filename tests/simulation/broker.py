@@ -32,7 +32,7 @@ class Refusal(Exception):
 class Entry:
     """One record of a partition; the entry `None` is a marker, or was compacted away."""
 
-    __slots__ = ("appended", "by", "headers", "key", "state", "value")
+    __slots__ = ("appended", "by", "headers", "key", "seen", "state", "value")
 
     def __init__(
         self, key: bytes | None, value: bytes | None, headers: Headers | None, appended: int, by: Any
@@ -43,6 +43,8 @@ class Entry:
         self.appended = appended
         self.by = by
         self.state = OPEN
+        self.seen = 0
+        """When a live reader of committed records saw it, by the clock that is furthest ahead."""
 
 
 class Partition:

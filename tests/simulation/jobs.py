@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from dispatcher.core.instant import from_text, to_text
@@ -13,8 +11,7 @@ from dispatcher.core.job import Entry, Job, JobReader, encode_definition
 
 START = from_text("2026-11-20T12:00:00Z")
 NAMES = "abcdef"
-CRON = {"* * * * * *": 1_000, "*/5 * * * * *": 5_000, "*/20 * * * * *": 20_000}
-"""Cron expressions whose instants are the multiples of so many milliseconds."""
+CRON = ("* * * * * *", "*/5 * * * * *", "*/20 * * * * *")
 POLICIES = [(catch_up, grace) for catch_up in ("none", "latest", "all") for grace in (0, 3, 60)]
 
 
@@ -47,6 +44,8 @@ def some_job(chance: random.Random, name: str, old: Job | None) -> Job:
     else:
         entry |= some_trigger(chance)
     catch_up, grace = chance.choice(POLICIES)
+    if chance.random() < 0.15:
+        entry["key"] = "k"
     entry |= {"catchUp": catch_up, "misfireGraceSeconds": grace, "payload": chance.randrange(4)}
     return READER.read(encode_definition(entry))
 
@@ -58,34 +57,7 @@ def some_trigger(chance: random.Random) -> dict[str, Any]:
     if kind < 0.7:
         trigger: dict[str, Any] = {"every": f"{chance.choice([1, 2, 3, 5, 7, 30])}s"}
     elif kind < 0.9:
-        trigger = {"cronTime": chance.choice(list(CRON))}
+        trigger = {"cronTime": chance.choice(CRON)}
     else:
         trigger = {"at": to_text(START + 1_000 * chance.randrange(60))}
     return trigger | ({"jitterSeconds": jitter} if jitter else {})
-
-
-@dataclass(frozen=True, slots=True)
-class Instants:
-    """When a definition fires: the multiples of a period, or one instant; and for how long it may wait."""
-
-    period: int
-    once: int | None
-    delay: int
-
-    def within(self, after: int, until: int) -> range:
-        """Return the planned instants in (after, until]."""
-        if self.once is not None:
-            return range(self.once, self.once + 1) if after < self.once <= until else range(0)
-        return range((after // self.period + 1) * self.period, until + 1, self.period)
-
-
-@cache
-def instants_of(definition: bytes) -> Instants:
-    """Return when a definition fires, read without the code that plans."""
-    entry = json.loads(definition)
-    delay = READER.read(definition).delay_ms
-    if "at" in entry:
-        return Instants(0, from_text(entry["at"]), delay)
-    if "every" in entry:
-        return Instants(int(entry["every"].rstrip("s")) * 1_000, None, delay)
-    return Instants(CRON[entry["cronTime"]], None, delay)

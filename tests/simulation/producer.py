@@ -60,6 +60,12 @@ class MemoryProducer:
 
     # What the transactor calls.
 
+    def list_topics(self, _topic: str, timeout: float) -> None:
+        self._process.check()
+        if self._world.fault("facts"):
+            self._world.wait(timeout * 1000)
+            raise timed_out()
+
     def init_transactions(self, timeout: float) -> None:
         self._point("before fence")
         if self._world.fault("fence"):

@@ -32,7 +32,7 @@ def quiet() -> Iterator[None]:
     """Spare a history what costs time and tells nothing."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    collecting = gc.isenabled()
+    gc.disable()  # histories leave little behind in circles: `run` collects it now and then
     try:
         with (
             patch.object(state, "JobReader", lambda: READER),
@@ -42,5 +42,4 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         structlog.configure(**before)
-        if collecting:
-            gc.enable()
+        gc.enable()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dispatcher.clock import Reading
+from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.job import Job
 from dispatcher.core.ledger import Identity
 from dispatcher.core.ledger_copy import LedgerCopy
-from dispatcher.core.message import TopicNames
+from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.shard import Shard
 from dispatcher.errors import KafkaUnreachable
@@ -18,7 +19,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import USUAL, KafkaShardLog
 from dispatcher.kafka.transaction import Means
 from dispatcher.ports import LedgerRecord, LogEnds, TopicFacts
-from dispatcher.produce.shard_thread import ShardThread
+from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
 from simulation.producer import MemoryProducer
 
@@ -79,8 +80,10 @@ class Process:
         self._seen = 0
         self._witnessed = False
         self._asked = True
+        self._comparing = False
         self._told: tuple[int, str] | None = None
         self._listening: int | None = None
+        self._all_read = False
         self.see_file()
 
     # The shard.
@@ -90,7 +93,7 @@ class Process:
         copy, self.copy = self.copy, LedgerCopy()
         self.thread = ShardThread(0, self._around(), copy)
         self.wake = self.world.now
-        self._told, self._asked, self._listening = None, True, None
+        self._told, self._asked, self._listening, self._all_read = None, True, None, False
         self.world.count("takeovers")
 
     def give_up(self) -> None:
@@ -116,8 +119,13 @@ class Process:
         self._bring(thread)
         wait = thread._step()
         self.wake = _LONG if wait is None else self.world.now + round(wait * 1000)
-        staging = thread._shard is not None and thread._shard.changing.staging
-        self.world.point("between pieces" if staging else "between steps", self)
+        if self._may_compare(thread) or self._unread:
+            self.wake = min(self.wake, self.world.now + 1)
+        if thread._yielded:
+            self.world.count("yielded")
+            self.give_up()
+            return
+        self.world.point(_stands(thread), self)
 
     def check(self) -> None:
         """End here if the process was killed while it stood still."""
@@ -145,22 +153,52 @@ class Process:
         base = thread.base
         file = self._file
         assert file is not None
-        if base is not None and (self._asked or self._told is None):
+        if base is not None and self._may_compare(thread):
             self._asked, self._told = False, (base.change, base.revision)
-            if base.revision != file.revision and file.revision:
-                change = change_to(base, file, self._seen, witnessed=self._witnessed)
-                thread.post(partial(Shard.offer, change=change))
-            thread.post(partial(Shard.looked, revision=file.revision))
-        if self._listening is not None:
-            for offset, command in enumerate(self.world.commands[self._listening :], self._listening + 1):
+            self._compare(base, file)
+        if self._unread:
+            first = self._listening or 0
+            for offset, command in enumerate(self.world.commands[first:], first + 1):
                 thread.post(partial(Shard.take, command=command, next_offset=offset))
             self._listening = len(self.world.commands)
+            self._all_read = True
+            thread.post(Shard.commands_read)
+
+    def _may_compare(self, thread: ShardThread) -> bool:
+        return thread.base is not None and not self._comparing and (self._asked or self._told is None)
+
+    @property
+    def _unread(self) -> bool:
+        """Whether there are commands the shard was not handed, or it was not told that there are none."""
+        at = self._listening
+        return at is not None and (at < len(self.world.commands) or not self._all_read)
+
+    def _compare(self, base: ShardBase, file: File) -> None:
+        """Compare the file with what is in force, which may take a while, and bring the difference."""
+        letters: list[Letter] = [partial(Shard.looked, revision=file.revision)]
+        if base.revision != file.revision and file.revision:
+            change = change_to(base, file, self._seen, witnessed=self._witnessed)
+            letters.insert(0, partial(Shard.offer, change=change))
+        lag = self.world.compare_lag()
+        if not lag:
+            self._post(letters)
+            return
+        self._comparing = True
+        self.world.later(lag, lambda: self._post(letters))
+
+    def _post(self, letters: Sequence[Letter]) -> None:
+        self._comparing = False
+        for letter in letters:
+            if self.thread is not None:
+                self.thread.post(letter)
+                self.wake = min(self.wake, self.world.now)
 
     def _around(self) -> Surroundings:
         return Surroundings(
             topics=TOPICS, shards=1, instance=self.machine.name, clock=self, limits=self.world.limits,
             clock_limit_ms=CLOCK_LIMIT_MS, log=lambda _: MemoryLog(self), directory=self,
             identity=lambda: IDENTITY, recompare=self._recompare, listen=self._listen, failed=_failed,
+            fenced=lambda _: self.world.fights(),
         )  # fmt: skip
 
     def _recompare(self) -> None:
@@ -182,6 +220,15 @@ class Process:
         """There is nothing to forget."""
 
 
+def _stands(thread: ShardThread) -> str:
+    """Return at which point a replica stands between its steps."""
+    if thread._staged is not None:
+        return "staged"
+    return (
+        "between pieces" if thread._shard is not None and thread._shard.changing.staging else "between steps"
+    )
+
+
 def _failed(_name: str, error: BaseException) -> None:
     raise AssertionError("the loop of a simulated shard never runs") from error
 
@@ -194,6 +241,11 @@ class MemoryLog(KafkaShardLog):
         self._process = process
         means = Means(producer=partial(MemoryProducer, process), seconds=self._world.seconds)  # type: ignore[arg-type] # stands for the library's
         super().__init__(CONNECTION, TOPICS, 0, USUAL, means)
+
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+        super().stage(outgoing, at)
+        self._world.count("staged")
+        self._world.say(f"{self._process.machine.name} has staged what is due at {to_text(at)}")
 
     def ends(self) -> LogEnds:
         self._world.point("before ends", self._process)

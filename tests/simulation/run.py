@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 
 from simulation.history import live
+from simulation.mutations import MUTATIONS
+from simulation.quiet import quiet
+from simulation.world import POINTS
+
+_BLOCK = 250
+WITNESSES = (
+    "fires", "skips", "takeovers", "fenced", "aborted", "aborted by a successor", "timed out", "staged",
+    "burst.landed", "schedule.applied", "schedule.held", "command.obeyed", "pauses", "clock steps",
+    "compactions", "late EndTxn powerless", "commit held", "commit unheard", "commit silent", "commit slow",
+    "commit refusal", "abort held", "abort silent",
+)  # fmt: skip
+"""What must have happened, else a run proves nothing."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What many histories did."""
+    """What many histories did; `seconds` are those of the processor."""
 
     histories: int = 0
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     crashes: Counter[str] = field(default_factory=Counter)
     failed: list[int] = field(default_factory=list)
+    found: int | None = None
+    """The seed of the history that was looked for."""
 
     def add(self, other: Tally) -> None:
         """Take in what others did."""
@@ -28,21 +45,57 @@ class Tally:
         self.crashes += other.crashes
         self.failed += other.failed
 
+    def unseen(self) -> list[str]:
+        """Return what never happened: points nobody died at, faults that nobody met."""
+        quiet_points = [f"a crash {name}" for name in POINTS if not self.crashes[name]]
+        return quiet_points + [name for name in WITNESSES if not self.counts[name]]
 
-def run(seeds: range, *, until_failure: bool = False, progress: Callable[[int], None] | None = None) -> Tally:
-    """Live through the histories of these seeds."""
+
+def run(seeds: Iterable[int], *, until: Callable[[list[str]], bool] = lambda _: False) -> Tally:
+    """Live through the histories of these seeds, until the faults of one are what is looked for."""
     tally = Tally()
-    started = time.perf_counter()
+    started = time.process_time()
     for seed in seeds:
         result = live(seed)
         tally.histories += 1
         tally.counts.update(result.counts)
         tally.crashes.update(result.crashes)
+        if tally.histories % 100 == 0:
+            gc.collect()
         if result.faults:
             tally.failed.append(seed)
-            if until_failure:
-                break
-        if progress is not None and tally.histories % 500 == 0:
-            progress(tally.histories)
-    tally.seconds = time.perf_counter() - started
+        if until(result.faults):
+            tally.found = seed
+            break
+    tally.seconds = time.process_time() - started
     return tally
+
+
+def run_in_processes(seeds: range, jobs: int, progress: Callable[[Tally], None]) -> Tally:
+    """Live through histories in several processes; stop soon after the first that fails."""
+    tally = Tally()
+    blocks = [seeds[at : at + _BLOCK] for at in range(0, len(seeds), _BLOCK)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for done in pool.map(_run_block, blocks):
+            tally.add(done)
+            progress(tally)
+            if tally.failed:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+    return tally
+
+
+def _run_block(seeds: range) -> Tally:
+    with quiet():
+        return run(seeds)
+
+
+def breaks_the_promise(faults: list[str]) -> bool:
+    """Return whether faults are more than a process that stopped itself, or that found no rest."""
+    return any(not fault.startswith(("ended", "stuck")) for fault in faults)
+
+
+def first_failure(mutation: str, most: int) -> Tally:
+    """Take a safety rule away and live through histories until the promise is broken."""
+    with MUTATIONS[mutation]():
+        return run(range(most), until=breaks_the_promise)

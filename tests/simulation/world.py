@@ -10,26 +10,42 @@ import random
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 
 from dispatcher.core.batch import Limits
-from dispatcher.core.command import Command
+from dispatcher.core.command import Command, CommandType
 from dispatcher.core.instant import to_text
 from dispatcher.core.job import Job
 from simulation.broker import Brokers, Entry, Partition
-from simulation.jobs import START
-from simulation.judge import Judge
+from simulation.jobs import NAMES, START, some_job
 from simulation.replica import TOPICS, Crash, File, Machine, Process
 
 POINTS = (
-    "assignment", "between steps", "between pieces", "revocation", "clock read", "topic asked",
+    "assignment", "between steps", "between pieces", "staged", "revocation", "clock read", "topic asked",
     "before fence", "after fence", "before ends", "before replay", "during replay", "after replay",
     "before begin", "after begin", "fires produced", "ledger produced", "flushed",
     "before EndTxn", "EndTxn done", "EndTxn acked", "before abort", "aborted",
 )  # fmt: skip
 """Every place where a process can die or stand still."""
-ACTIONS = ("crash", "crash", "pause", "pause", "release", "delay", "clock")
+COMMANDS: tuple[CommandType, ...] = ("adopt", "accept-clock", "drop-missed")
+INSIDE = ("after begin", "fires produced", "ledger produced", "flushed")
+"""Points within a transaction, where a late request does harm."""
+ACTIONS = (
+    "crash",
+    "crash",
+    "crash",
+    "crash",
+    "pause",
+    "pause",
+    "pause",
+    "release",
+    "delay",
+    "clock",
+    "edit",
+    "command",
+)
 COMMITS = ("slow", "held", "held", "unheard", "silent", "refusal")
 ABORTS = ("slow", "held", "unheard", "silent")
 _DEEPEST = 2
@@ -56,7 +72,6 @@ class World:
         self.broken: list[str] = []
         """What ended a process that nobody killed."""
         self.trace: list[str] | None = None
-        self.judge = Judge()
         self.brokers = Brokers(self._now, self.later, self._read, self.count)
         self.ledger = self.brokers.partition(TOPICS.ledger, 0)
         self.seen: dict[Partition, list[Entry]] = {}
@@ -132,6 +147,11 @@ class World:
         if process.machine.process is process:
             process.machine.process = None
 
+    def kill_all(self) -> None:
+        """Kill every process there is."""
+        for process in self._processes():
+            self.kill(process)
+
     def take(self, machine: Machine) -> None:
         """Have a machine's process take the shard."""
         self.restart(machine)
@@ -152,6 +172,8 @@ class World:
             raise Crash
         if self.calm:
             return
+        if self.brokers.held and name in INSIDE and self.chance.random() < 0.2:
+            self.release()
         aim = self.aims.get(name)
         if aim is not None:
             if aim[0]:
@@ -179,6 +201,14 @@ class World:
             return 0
         return self.chance.choice((1, 20, 300, 900))
 
+    def fights(self) -> bool:
+        """Return whether a replica that was fenced takes the shard back."""
+        return self.calm or self.chance.random() < 0.7
+
+    def compare_lag(self) -> int:
+        """Return how long it takes to compare the file with what is in force."""
+        return 0 if self.chance.random() < 0.5 else self.chance.choice((5, 60, 700))
+
     def release(self) -> None:
         """Let every request that the network holds arrive."""
         held, self.brokers.held[:] = self.brokers.held[:], []
@@ -202,6 +232,10 @@ class World:
                 self.wait(self.chance.choice((1, 50, 250, 900, 11_000)))
             case "clock":
                 self.step_clock(process.machine)
+            case "edit":
+                self.edit()
+            case "command":
+                self.command()
 
     def _pause(self, process: Process) -> None:
         """Let a process stand still while the others go on, with another as the owner."""
@@ -219,6 +253,32 @@ class World:
     def _find_successor(self, machine: Machine) -> None:
         successor = self.chance.choice([machine, *self.machines])
         self.later(self.chance.choice((1, 300, 3_000)), lambda: self.take(successor))
+
+    def edit(self) -> None:
+        """Change the file; each machine gets it in its own time."""
+        chance = self.chance
+        jobs = dict(self.files[-1].jobs)
+        for name in chance.sample(NAMES, chance.choice((1, 2, 3, 6))):
+            if chance.random() < 0.25:
+                jobs.pop(name, None)
+            else:
+                jobs[name] = some_job(chance, name, jobs.get(name))
+        self.spread(File(f"r{len(self.files)}", jobs))
+
+    def spread(self, file: File) -> None:
+        """Have every machine get a version of the file, each in its own time."""
+        self.files.append(file)
+        for machine in self.machines:
+            lag = self.chance.choice((0, 0, 10, 800, 6_000))
+            self.later(lag, partial(self.show, machine, file))
+
+    def command(self) -> None:
+        """Have somebody ask something of the shard."""
+        kind = self.chance.choice(COMMANDS)
+        until = self.now - self.chance.choice((0, 900, 4_000)) if kind == "drop-missed" else None
+        self.commands.append(Command(kind, f"c{len(self.commands)}", until=until))
+        for process in self._processes():
+            process.wake = min(process.wake, self.now)
 
     def step_clock(self, machine: Machine) -> None:
         """Set a machine's wall clock."""
@@ -239,11 +299,15 @@ class World:
     def _read(self, partition: Partition, entry: Entry) -> None:
         """Be the live reader of committed records."""
         self.seen.setdefault(partition, []).append(entry)
-        if partition is not self.ledger:
-            self.judge.see(entry, max([max(one.wall, one.latest) for one in self.machines]))
-            if self.trace is not None:
-                heads = dict(entry.headers or ())
-                self.say(f"       seen: {heads['ce_id'].decode()} of {entry.by.machine.name}")
+        if partition is self.ledger:
+            return
+        entry.seen = max([max(one.wall, one.latest) for one in self.machines])
+        if partition.topic == TOPICS.events:
+            assert entry.headers is not None
+            self.count(entry.headers[1][1].decode())
+        if self.trace is not None:
+            heads = dict(entry.headers or ())
+            self.say(f"       seen: {heads['ce_id'].decode()} of {entry.by.machine.name}")
 
 
 def _by_wake(process: Process) -> int:

@@ -1,0 +1,123 @@
+"""The end of a history: one healthy replica settles everything, then all that was committed is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dispatcher.core.codec import decode
+from dispatcher.core.command import Command
+from dispatcher.core.instant import to_text
+from dispatcher.core.ledger import Position
+from dispatcher.core.log_record import Record
+from dispatcher.observe.checker import Checker
+from dispatcher.observe.verdict import Verdict, Wrong
+from simulation.broker import COMMITTED, Entry, Partition
+from simulation.replica import IDENTITY, TOPICS, Machine
+from simulation.world import World
+
+_SETTLING_MS = 12_000
+"""After so long all that was on its way has come: transactions have timed out, files are everywhere."""
+_SLACK_MS = 50
+
+
+def drain(world: World) -> list[str]:
+    """Let one healthy replica settle everything; return what is wrong with the history."""
+    world.say("-- drain")
+    world.calm, world.rates, world.aims = True, {}, {}
+    world.release()
+    world.kill_all()
+    world.wait(_SETTLING_MS)
+    world.kill_all()
+    machine = world.machines[-1]
+    world.show(machine, world.files[-1])
+    world.take(machine)
+    world.commands.append(Command("accept-clock", "end"))
+    world.run(3_500)
+    world.run(2_100)
+    unsettled = _unsettled(machine)
+    if machine.process is not None:
+        world.do(machine.process, machine.process.give_up)
+    return [*world.broken, *unsettled, *_unread(world), *_backward(world), *map(_told, verdict(world).wrong)]
+
+
+def verdict(world: World) -> Verdict:
+    """Return what the checker says of all that readers of committed records can see."""
+    checker = Checker(TOPICS.prefix, 1, tzdata=IDENTITY.tzdata)
+    fires: list[tuple[Record, int]] = []
+    for partition in world.brokers.partitions.values():
+        for offset, entry in _visible(partition):
+            record = Record(
+                partition.topic, partition.number, offset, entry.appended, entry.headers or [], entry.value,
+                entry.key,
+            )  # fmt: skip
+            if partition is world.ledger:
+                checker.ledger(record)
+            elif partition.topic == TOPICS.events:
+                checker.event(record)
+            else:
+                fires.append((record, entry.seen))
+    tally = checker.tally(-1, max(max(one.latest, one.wall) for one in world.machines) + 20_000)
+    for record, seen in fires:
+        tally.fire(record, seen)
+    found = tally.verdict(checker.standings())
+    world.counts["fires"] += found.committed
+    world.counts["skips"] += found.skipped
+    return found
+
+
+def _visible(partition: Partition) -> Iterator[tuple[int, Entry]]:
+    for offset, entry in enumerate(partition.entries[: partition.stable]):
+        if entry is not None and entry.state == COMMITTED:
+            yield offset, entry
+
+
+def _told(wrong: Wrong) -> str:
+    at = "" if wrong.planned is None else f"@{to_text(wrong.planned)}"
+    return f"{wrong.kind}: {wrong.job}{at}: {wrong.why}"
+
+
+def _unsettled(machine: Machine) -> list[str]:
+    """Return why the last replica has not settled everything."""
+    process = machine.process
+    thread = None if process is None else process.thread
+    if thread is None or thread._shard is None or not thread.taken:
+        return ["stuck: the last replica could not take the shard"]
+    if thread._failures or not thread._sure:
+        return ["stuck: the last replica has found no rest"]
+    shard = thread._shard
+    assert shard.state.position is not None
+    if shard.clock_hold is not None or shard.state.position.backlog:
+        return [f"stuck: clock {shard.clock_hold}, backlog {shard.state.position.backlog}"]
+    file, held = machine.file, shard.changing.held
+    in_force = {name: record.job.definition for name, record in shard.state.records.items()}
+    if held is None and in_force != {name: job.definition for name, job in file.jobs.items()}:
+        return [f"wrong schedule: in force is {sorted(in_force)}, the file holds {sorted(file.jobs)}"]
+    due = shard.firing.next_due()
+    if due is not None and due < machine.wall - _SLACK_MS:
+        return [f"stuck: what was due at {to_text(due)} is not done"]
+    return []
+
+
+def _unread(world: World) -> list[str]:
+    """Return where a fresh read differs from the live one, and what is open."""
+    found = ["hangs: a transaction is open"] if world.brokers.has_open() else []
+    for partition in world.brokers.partitions.values():
+        fresh = [entry for _, entry in _visible(partition)]
+        if partition is not world.ledger and fresh != world.seen.get(partition, []):
+            found.append(f"two readers differ: {partition.topic}-{partition.number}")
+    return found
+
+
+def _backward(world: World) -> list[str]:
+    """Return where the positions of the ledger go back."""
+    found = []
+    before: Position | None = None
+    for entry in world.seen.get(world.ledger, []):
+        if entry.key != b"cursor":
+            continue
+        position = decode(entry.key, entry.value)
+        assert isinstance(position, Position)
+        if before is not None and (position.cursor < before.cursor or position.change < before.change):
+            found.append(f"the ledger went back: from {before} to {position}")
+        before = position
+    return found
