@@ -62,7 +62,11 @@ class _Judge:
         if missing := sorted(needed - self._counts.keys()):
             faults = [f"topic {topic} is missing, or this user may not DESCRIBE it" for topic in missing]
             raise TopicsUnfit(tuple(faults), "dispatcher topics ensure")
-        self._checker = Checker(names.prefix, self._counts[names.events])
+        shards = self._counts[names.events]
+        if self._counts[names.ledger] != shards:
+            fault = f"{names.ledger} has {self._counts[names.ledger]} partitions, {names.events} has {shards}"
+            raise TopicsUnfit((f"{fault}: there must be one of each for a shard",), "dispatcher topics check")
+        self._checker = Checker(names.prefix, shards)
 
     def report(self, window: tuple[Instant, Instant]) -> Report:
         checker, names = self._checker, self._names
