@@ -244,8 +244,8 @@ class ShardThread:
         loud("transaction.failed", error=str(error), kind=type(error).__name__, failures=self._failures)
         self._topics.doubt()
         shard = self._shard
-        if isinstance(error, Fenced) and self._yields():
-            return None
+        if self._loop.stopping or (isinstance(error, Fenced) and self._yields()):
+            return None  # a successor in this process may be at work: to fence would be to fence that one
         if not self.taken or shard is None:
             self._shard = None
             return self._back_off()

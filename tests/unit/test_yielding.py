@@ -92,6 +92,18 @@ def test_who_takes_a_shard_back_says_who_had_it_meanwhile(name: str, event: str)
     bench.is_exact(at("a", 1))
 
 
+@pytest.mark.parametrize("outcome", [Commit.LOST, Commit.UNHEARD])
+def test_who_is_told_to_stop_while_a_transaction_fails_fences_nobody(outcome: Commit) -> None:
+    bench = Two(ours=True)
+    bench.started(job("a"))
+    epoch = bench.broker.epoch
+    bench.broker.commits.append(outcome)
+    bench.clock.pass_(MINUTE)
+    bench.thread.stop()
+    assert bench.step() is None
+    assert bench.broker.epoch == epoch
+
+
 @pytest.mark.parametrize("outcome", Commit)
 def test_a_claim_whose_outcome_is_in_doubt_is_no_double(outcome: Commit) -> None:
     bench = Two(ours=True)
