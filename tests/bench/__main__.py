@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import burst, catch_up, idle, lateness, million, reload, verify
+from bench import burst, catch_up, idle, lateness, million, reload, takeover, verify
 from bench.harness import run
 
 run(
@@ -15,7 +15,9 @@ run(
         "reload": reload.measure,
         "idle": idle.measure,
         "lateness": lateness.measure,
+        "takeover": takeover.measure,
         "verify": verify.measure,
     },
     sys.argv[1:],
+    {"takeover": takeover.broker},
 )

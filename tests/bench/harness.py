@@ -8,8 +8,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from broker.cluster import running_kafka
 
@@ -22,21 +24,29 @@ RESULTS = Path(__file__).with_name("results")
 REPEAT = 3
 
 Measure = Callable[[World], list[Figure]]
+Broker = Callable[[], AbstractContextManager[str]]
+NONE: Mapping[str, Broker] = MappingProxyType({})
 
 
-def alone(measure: Measure) -> None:
+def alone(measure: Measure, broker: Broker = running_kafka) -> None:
     """Run one benchmark from its module's command line."""
-    run({measure.__module__: measure}, sys.argv[1:])
+    run({measure.__module__: measure}, sys.argv[1:], {measure.__module__: broker})
 
 
-def run(benches: Mapping[str, Measure], arguments: Sequence[str]) -> None:
-    """Run benchmarks from the command line; each has a broker of its own unless an address is given."""
+def run(
+    benches: Mapping[str, Measure], arguments: Sequence[str], brokers: Mapping[str, Broker] = NONE
+) -> None:
+    """Run benchmarks from the command line; each has a broker of its own unless an address is given.
+
+    `brokers` names those that need a special one, whatever address is given.
+    """
     options = _options(benches).parse_args(arguments)
     chosen = {name: benches[name] for name in options.only or benches}
     figures: list[Figure] = []
     began = time.monotonic()
     for name, measure in chosen.items():
-        figures += _measured(name, measure, options.scale, options.repeat)
+        broker = brokers.get(name, running_kafka)
+        figures += _measured(name, measure, broker, options.scale, options.repeat)
     result = {
         "command": f"make bench{_flags(options)}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -51,13 +61,13 @@ def run(benches: Mapping[str, Measure], arguments: Sequence[str]) -> None:
     print(table(figures))
 
 
-def _measured(name: str, measure: Measure, scale: float, repeat: int) -> Iterable[Figure]:
+def _measured(name: str, measure: Measure, broker: Broker, scale: float, repeat: int) -> Iterable[Figure]:
     began = time.monotonic()
 
     def tell(text: str) -> None:
         print(f"{name} {time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    with running_kafka() as bootstrap, tempfile.TemporaryDirectory(prefix="dispatcher-bench-") as directory:
+    with broker() as bootstrap, tempfile.TemporaryDirectory(prefix="dispatcher-bench-") as directory:
         tell("warming the broker up")
         warm_up(bootstrap)
         figures = measure(World(bootstrap, Path(directory), scale, repeat, tell))

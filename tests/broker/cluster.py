@@ -15,10 +15,11 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -28,6 +29,7 @@ LIBS = ROOT / ".cache/kafka/libs"
 TEMPLATES = Path(__file__).with_name("kafka")
 BOOTSTRAP = "DISPATCHER_TEST_BOOTSTRAP"
 START_SECONDS = 60.0
+USUAL: Mapping[str, str] = MappingProxyType({})
 _JVM = (
     *("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     *("-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true"),
@@ -66,8 +68,8 @@ class Node:
         """The node as the quorum knows it."""
         return f"{self.number}@127.0.0.1:{self.controller_port}"
 
-    def prepare(self, cluster_id: str, voters: str, replicas: int) -> None:
-        """Write the node's settings and format its storage."""
+    def prepare(self, cluster_id: str, voters: str, replicas: int, settings: Mapping[str, str]) -> None:
+        """Write the node's settings, the given ones over the usual ones, and format its storage."""
         self._directory.mkdir(parents=True)
         template = Template((TEMPLATES / "server.properties").read_text())
         self._settings.write_text(
@@ -75,6 +77,7 @@ class Node:
                 node=self.number, voters=voters, port=self.port, controller_port=self.controller_port,
                 data=self._directory / "data", replicas=replicas, in_sync=min(2, replicas),
             )
+            + "".join(f"{name}={value}\n" for name, value in settings.items())
         )  # fmt: skip
         formatted = subprocess.run(
             _java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings)),
@@ -134,12 +137,12 @@ class Cluster:
     `nodes` are reached one by one for what happens to one broker alone.
     """
 
-    def __init__(self, directory: Path, nodes: int = 1) -> None:
+    def __init__(self, directory: Path, nodes: int = 1, settings: Mapping[str, str] = USUAL) -> None:
         self.nodes = tuple(Node(number, directory / f"node{number}") for number in range(1, nodes + 1))
         self.bootstrap = ",".join(node.address for node in self.nodes)
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "x")
         for node in self.nodes:
-            node.prepare(cluster_id, ",".join(each.voter for each in self.nodes), nodes)
+            node.prepare(cluster_id, ",".join(each.voter for each in self.nodes), nodes, settings)
 
     def start(self) -> None:
         """Start every node and return when the cluster answers. Raises NoKafka."""
@@ -200,14 +203,17 @@ class Cluster:
 
 
 @contextmanager
-def own_kafka(nodes: int = 1) -> Iterator[Cluster]:
-    """Run a cluster that belongs to the caller alone; it is killed and removed at the end. Raises NoKafka."""
+def own_kafka(nodes: int = 1, settings: Mapping[str, str] = USUAL) -> Iterator[Cluster]:
+    """Run a cluster that belongs to the caller alone; it is killed and removed at the end. Raises NoKafka.
+
+    `settings` of the brokers go over the usual ones of the tests.
+    """
     if lack := missing():
         raise NoKafka(lack)
     with tempfile.TemporaryDirectory(
         prefix="dispatcher-kafka-", dir=_scratch(), ignore_cleanup_errors=True
     ) as directory:
-        cluster = Cluster(Path(directory), nodes)
+        cluster = Cluster(Path(directory), nodes, settings)
         try:
             cluster.start()
             yield cluster
