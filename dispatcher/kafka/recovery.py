@@ -239,7 +239,7 @@ class Look:
         left = dict(spans)
         while left:
             found = take(consumer, self._left())
-            if not found:
+            if not found or (time.monotonic() > self._end and all(message.error() for message in found)):
                 raise self._unanswered(
                     f"{len(left)} partitions of {min(left)[0]} and others could not be read"
                 )
