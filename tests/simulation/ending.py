@@ -24,6 +24,7 @@ def drain(world: World) -> list[str]:
     """Let one healthy replica settle everything; return what is wrong with the history."""
     world.say("-- drain")
     world.calm, world.rates, world.aims = True, {}, {}
+    world.refused.clear()
     world.release()
     world.kill_all()
     world.wait(_SETTLING_MS)

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dispatcher.core.batch import Limits
+from dispatcher.core.command import Command
 from dispatcher.core.schedule import RemovalGuard
 from simulation.ending import drain
+from simulation.jobs import NAMES
 from simulation.quiet import Chance
 from simulation.world import ACTIONS, POINTS, World
 
@@ -20,6 +22,7 @@ LIMITS = Limits(
 KINDS = (
     "work", "work", "storm", "storm", "storm", "aim", "aim", "aim", "aim", "edit", "edit", "edit",
     "roll_back", "take", "take", "give_up", "outage", "clock", "release", "compact", "command", "tail",
+    "jump", "refuse",
 )  # fmt: skip
 
 
@@ -172,6 +175,21 @@ class History:
         """A machine's clock is set."""
         self.world.step_clock(self.world.chance.choice(self.world.machines))
         self.world.run(500)
+
+    def jump(self) -> None:
+        """A machine's clock is set far off, or right again; somebody may accept it."""
+        world = self.world
+        world.jump(world.chance.choice(world.machines))
+        world.run(world.chance.choice((300, 2_000)))
+        if world.chance.random() < 0.7:
+            world.commands.append(Command("accept-clock", f"c{len(world.commands)}"))
+            world.run(300)
+
+    def refuse(self) -> None:
+        """Brokers refuse the messages of a job, or of none any longer."""
+        world = self.world
+        world.refused = {name.encode() for name in world.chance.sample(NAMES, world.chance.choice((0, 1, 2)))}
+        world.run(world.chance.randrange(500, 4_000))
 
     def release(self) -> None:
         """The network lets go of what it held."""

@@ -158,6 +158,9 @@ class MemoryProducer:
         for log, entry, callback in queue:
             offset = -1
             entry.appended = now
+            if error is None and self._world.refused and self._refuses(entry):
+                error = self._failed = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, txn_requires_abort=True)
+                self._world.count("refused")
             if error is None:
                 try:
                     offset = self._append(log, entry)
@@ -165,6 +168,10 @@ class MemoryProducer:
                     error = self._refused(refusal)
             if callback is not None:
                 callback(error, Report(offset, now))
+
+    def _refuses(self, entry: Entry) -> bool:
+        heads = dict(entry.headers or ())
+        return heads.get("ce_type") == b"dispatcher.fire" and heads["ce_subject"] in self._world.refused
 
     def _append(self, log: Partition, entry: Entry) -> int:
         if log not in self._added:

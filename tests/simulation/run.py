@@ -20,7 +20,7 @@ WITNESSES = (
     "fires", "skips", "takeovers", "fenced", "aborted", "aborted by a successor", "timed out", "staged",
     "burst.landed", "schedule.applied", "schedule.held", "command.obeyed", "pauses", "clock steps",
     "compactions", "late EndTxn powerless", "commit held", "commit unheard", "commit silent", "commit slow",
-    "commit refusal", "abort held", "abort silent",
+    "commit refusal", "abort held", "abort silent", "refused", "clock jumps",
 )  # fmt: skip
 """What must have happened, else a run proves nothing."""
 

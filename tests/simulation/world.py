@@ -72,6 +72,8 @@ class World:
         self.broken: list[str] = []
         """What ended a process that nobody killed."""
         self.trace: list[str] | None = None
+        self.refused: set[bytes] = set()
+        """The jobs whose messages brokers refuse."""
         self.brokers = Brokers(self._now, self.later, self._read, self.count)
         self.ledger = self.brokers.partition(TOPICS.ledger, 0)
         self.seen: dict[Partition, list[Entry]] = {}
@@ -271,6 +273,11 @@ class World:
         for machine in self.machines:
             lag = self.chance.choice((0, 0, 10, 800, 6_000))
             self.later(lag, partial(self.show, machine, file))
+
+    def jump(self, machine: Machine) -> None:
+        """Set a machine's clock by more than anybody would believe."""
+        machine.skew += self.chance.choice((-90_000, 90_000, -machine.skew))
+        self.count("clock jumps")
 
     def command(self) -> None:
         """Have somebody ask something of the shard."""
