@@ -152,9 +152,12 @@ class Feed:
         return self._done(sight, bases)
 
     def _done(self, sight: Sight, bases: Sequence[ShardBase]) -> float:
-        """Leave the content alone: it is in force, or on its way, or nobody is there to take it yet."""
+        """Leave the content alone: it is in force or on its way.
+
+        Where nobody was there to take it, ask at each poll: whoever comes may have no word to say so.
+        """
         self._lookout.settled(sight)
-        self._handled, self._told, self._error = sight.key, None, None
+        self._handled, self._told, self._error = sight.key if bases else None, None, None
         self._sink.looked(tuple(base.shard for base in bases), sight.revision)
         return self._poll
 

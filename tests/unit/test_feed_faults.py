@@ -106,6 +106,16 @@ def test_a_shard_that_becomes_ready_later_gets_its_part(path: Path, sink: Sink) 
     assert [change.shard for change in sink.changes] == [0, 1]
 
 
+def test_a_shard_that_becomes_ready_unannounced_gets_its_part_with_the_next_poll(
+    path: Path, sink: Sink
+) -> None:
+    sink.ready = set()
+    with feeding(path, sink, poll=0.05):
+        sink.until(lambda: () in sink.looks)
+        sink.ready = {0, 1}
+        sink.until(lambda: sink.in_force(path.read_text()))
+
+
 def test_shards_learn_that_the_file_was_looked_at_whatever_came_of_it(path: Path, sink: Sink) -> None:
     with feeding(path, sink) as feed:
         sink.until(lambda: sink.looks == [(0, 1)])
