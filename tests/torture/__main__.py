@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sites", type=int, default=4, help="installations at once")
     parser.add_argument("--only", default="", help=f"phases, by commas: {', '.join(names)}")
     parser.add_argument("--json", type=Path, help="write the outcome here too")
+    parser.add_argument("--keep", action="store_true", help="keep the logs in any case")
     given = parser.parse_args()
     if unknown := set(filter(None, given.only.split(","))) - set(names):
         parser.error(f"no such phase: {', '.join(unknown)}; there are {', '.join(names)}")
@@ -72,7 +73,7 @@ def main() -> int:
     print("\n".join(wrong) or f"nothing is wrong after {sum(one.kills for one in outcomes)} kills")
     if given.json:
         given.json.write_text(json.dumps(as_json(given.seed, outcomes, wrong), indent=1) + "\n")
-    if not wrong:
+    if not wrong and not given.keep:
         shutil.rmtree(directory)
     return 1 if wrong else 0
 

@@ -39,17 +39,21 @@ def judge(
     return tally.verdict(checker.standings())
 
 
-def settled(prefix: str, shards: int, seen: Iterable[Seen], cutoff: int) -> bool:
-    """Return whether every shard is beyond an instant and no backlog is open: a cheap first look."""
+def unsettled(prefix: str, shards: int, seen: Iterable[Seen], cutoff: int) -> list[str]:
+    """Say which shards are not beyond an instant, or have backlog: a cheap first look."""
     positions: dict[int, Position] = {}
     for record, _ in seen:
         if record.key == CURSOR_KEY and record.topic == f"{prefix}.ledger":
             fact = decode(CURSOR_KEY, record.value)
             if isinstance(fact, Position):
                 positions[record.partition] = fact
-    return len(positions) == shards and all(
-        one.cursor.due > cutoff and not one.backlog for one in positions.values()
-    )
+    told = [f"shard {number} has no position" for number in range(shards) if number not in positions]
+    for number, one in positions.items():
+        if one.cursor.due <= cutoff:
+            told.append(f"shard {number} stands {cutoff - one.cursor.due} ms before it")
+        if one.backlog:
+            told.append(f"shard {number} has {len(one.backlog)} intervals of backlog")
+    return told
 
 
 def disagreements(live: Sequence[Seen], later: Sequence[Record]) -> list[str]:

@@ -17,7 +17,7 @@ from dispatcher.observe.verdict import Verdict
 from torture import brokers, faults
 from torture.brokers import BrokerRound
 from torture.faults import Editing, Round
-from torture.judging import disagreements, judge, place_of, settled
+from torture.judging import disagreements, judge, place_of, unsettled
 from torture.points import POINTS
 from torture.reading import Live, Seen, fresh, hanging, now
 from torture.site import Site
@@ -75,6 +75,7 @@ class Outcome:
     seconds: float = 0.0
     verdicts: list[Verdict] = field(default_factory=list)
     recovery_ms: int = 0
+    settle_ms: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def sum(self, name: str) -> int:
@@ -198,17 +199,25 @@ class Scene:
     def _settle(self, cutoff: int) -> list[str]:
         """Wait until everything planned before an instant is settled; say which sites never came to it."""
         end = time.monotonic() + SETTLE_S
-        left = list(self.sites)
+        slow = time.monotonic() + SETTLE_S / 6
+        left = {site.prefix: ["not looked at"] for site in self.sites}
         while left and time.monotonic() < end:
-            left = [site for site in left if not self._settled(site, cutoff)]
+            for site in self.sites:
+                site.start()
+            left = {site.prefix: why for site in self.sites if (why := self._unsettled(site, cutoff))}
+            if left and time.monotonic() > slow:
+                self._tell(f"{self.phase.name}: not settled yet: {left}")
+                slow = end
             time.sleep(1)
-        return [f"{site.prefix} has not settled within {SETTLE_S:g} s" for site in left]
+        self.outcome.settle_ms = now() - cutoff
+        return [f"{prefix} has not settled within {SETTLE_S:g} s: {why}" for prefix, why in left.items()]
 
-    def _settled(self, site: Site, cutoff: int) -> bool:
+    def _unsettled(self, site: Site, cutoff: int) -> list[str]:
         seen = self.live.seen(site.prefix)
-        if not settled(site.prefix, site.shards, seen, cutoff):
-            return False
-        return judge(site.prefix, site.shards, [one.record for one in seen], cutoff, {}).pending == 0
+        if told := unsettled(site.prefix, site.shards, seen, cutoff):
+            return told
+        verdict = judge(site.prefix, site.shards, [one.record for one in seen], cutoff, {})
+        return [f"{verdict.pending} fires are pending"] if verdict.pending else []
 
     def _judge(self, site: Site, cutoff: int) -> None:
         outcome, bootstrap = self.outcome, self.cluster.bootstrap

@@ -33,7 +33,8 @@ def run_phases(phases: Sequence[Phase], cluster: Cluster, plan: Plan) -> list[Ou
         plan.tell(f"{phase.name}: begins, {count} times")
         outcome = run_phase(phase, cluster, plan, count)
         counts = ", ".join(f"{name} {outcome.sum(name)}" for name in ("planned", "lost", "doubled"))
-        plan.tell(f"{phase.name}: {outcome.times} times, {outcome.kills} kills, {counts}")
+        settled = f"settled in {outcome.settle_ms / 1000:.0f} s"
+        plan.tell(f"{phase.name}: {outcome.times} times, {outcome.kills} kills, {settled}, {counts}")
         for one in outcome.wrong:
             plan.tell(f"{phase.name}: WRONG: {one}")
         outcomes.append(outcome)

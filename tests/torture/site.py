@@ -117,7 +117,6 @@ class Site:
         """Stop every replica in good order; return what was wrong with that, and with ends in between."""
         wrong = []
         for replica in self.replicas:
-            replica.start()
             code = replica.terminate()
             if code != 0:
                 wrong.append(f"{replica.log} ended with {code} on SIGTERM")
