@@ -211,8 +211,7 @@ class ShardThread:
         if why is not None:
             self._say.info("burst.given_up", due=to_text(staged.at), fires=staged.batch.fires, why=why)
             self._staged = None
-            self._log.close()
-            self._resync(given_up=True)
+            self._resync(given_up=True)  # which lets go of the producer, and so aborts
             return 0
         if reading.now < staged.at:
             return self._pause(Rest(staged.at), reading.now)

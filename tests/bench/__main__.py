@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from bench import burst, catch_up, idle, lateness, million, reload, takeover, verify
+from bench import burst, catch_up, idle, lateness, million, reload, staged, takeover, verify
 from bench.harness import run
 
 run(
     {
         "catch-up": catch_up.measure,
         "burst": burst.measure,
+        "staged": staged.measure,
         "million": million.measure,
         "reload": reload.measure,
         "idle": idle.measure,

@@ -1,4 +1,4 @@
-"""Very many jobs due at one instant: when the last is visible to a reader, against a plain loop's time.
+"""Very many jobs due at one instant, not staged: when the last is visible, against a plain loop's time.
 
 The same dispatcher fires several bursts, the same loop sends its messages several times; the first of each
 is left out, because a client that has never written to a partition is slow for reasons of its own.
@@ -40,7 +40,7 @@ def measure(world: World) -> list[Figure]:
     }
     return [
         Figure(
-            "burst", f"{world.scaled(JOBS)} jobs due at once: last visible, against a plain loop",
+            "burst", f"{world.scaled(JOBS)} jobs due at once, not staged: last visible, against a plain loop",
             median(ours) / median(visible), "x", 1.4,
             beside=f"{median(ours):,.0f} ms against {median(visible):,.0f} ms to the same kind of reader,"
             f" {median(flushed):,.0f} ms until acknowledged (medians)",
@@ -57,7 +57,7 @@ def _bursts(world: World, names: TopicNames) -> list[float]:
         file, (schedules.job(number, cronTime=f"*/{EACH_SECONDS} * * * * *") for number in range(jobs))
     )
     _await_second(EACH_SECONDS // 2)  # far from the next burst: it is not to meet half a schedule
-    with world.dispatcher(names, file) as dispatcher:
+    with world.dispatcher(names, file, "--stage-ahead-seconds", "0") as dispatcher:
         applied(dispatcher, 60)
         _await_second(EACH_SECONDS // 2)
         reader = Reader(world.bootstrap, lanes(names), world.directory / "seen", jobs * count)

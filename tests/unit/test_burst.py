@@ -335,6 +335,15 @@ def with_later() -> tuple[World, dict[str, Any]]:
     return world, jobs
 
 
+def test_a_change_against_what_is_no_longer_in_force_comes_first_whatever_it_is() -> None:
+    world, jobs = with_later()
+    staged(world, ONE - 500)
+    change = world.offer([*jobs.values(), job("new", cronTime=LATER)], revision="r2", seen=ONE - 400)
+    assert not world.shard.disturbs(ONE)
+    world.shard.offer(replace(change, base=change.base - 1))
+    assert world.shard.disturbs(ONE)
+
+
 def test_a_large_change_comes_first_whatever_it_is() -> None:
     world = burst_world(piece=2)
     world.run(T0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -289,6 +290,16 @@ def test_a_clock_that_jumps_beyond_the_limit_holds_the_shard_and_gives_it_up() -
         bench.go(ONE)
         bench.rest()
         bench.is_exact(*all_at(1))
+
+
+def test_a_clock_that_holds_the_shard_gives_it_up_however_near_the_instant_is() -> None:
+    bench = Staging()
+    bench.opened()
+    bench.thread._around = replace(bench.around(), clock_limit_ms=1_000)
+    bench.clock.jump(2_000)
+    bench.rest()
+    assert not bench.is_open
+    bench.is_exact()
 
 
 # A staging that fails.
