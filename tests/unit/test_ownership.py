@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.produce.ownership import Ownership
+from dispatcher.produce.ownership import Ownership, _Word
 from dispatcher.service import Deadline
 
 
@@ -106,6 +106,15 @@ def test_what_was_fenced_and_then_given_by_the_group_begins_anew(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("first", ["ours_before", "assigned"])
+def test_the_same_holds_when_the_group_gave_it_between_the_question_and_the_note(desk: Desk) -> None:
+    desk.ownership.ours_before(2)
+    desk.work()
+    desk.ownership.assigned([2])
+    desk.ownership._note(_Word.FENCED, [2])
+    assert desk.work() == {2}
+    assert desk.host.starts == [2, 2]
+
+
 def test_revoking_ends_a_shard_whosesoever_word_it_was(desk: Desk, first: str) -> None:
     words: dict[str, Callable[[], None]] = {
         "ours_before": lambda: desk.ownership.ours_before(2),
@@ -120,8 +129,9 @@ def test_revoking_ends_a_shard_whosesoever_word_it_was(desk: Desk, first: str) -
 
 def test_a_lost_session_ends_every_shard(desk: Desk) -> None:
     desk.ownership.ours_before(1)
-    desk.ownership.assigned([2, 3])
     desk.work()
+    desk.ownership.assigned([2, 3])
+    assert desk.work() == {1, 2, 3}
     desk.ownership.lost([2, 3])
     assert not desk.ownership.fenced(2), "it may be another's by now"
     assert desk.work() == set()
