@@ -13,14 +13,19 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from dispatcher.core.cron import Cron
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import CatchUp, Job
 from dispatcher.core.ledger import Cursor, Interval
 from dispatcher.core.plan import Plan
 from dispatcher.core.record import JobRecord
+from dispatcher.core.trigger import At, Every, Trigger
 
 NAMES_AT_ONCE = 5_000
 EVALUATIONS_AT_ONCE = 200
+_ONCE_MS = 100 * 366 * 86_400_000
+_SPARE = 100
+"""Fires more than the shortest time between two allows: clocks change, and the ends count."""
 GIVEN_UP = "dropped"
 """The reason of skips that somebody asked for."""
 
@@ -92,12 +97,12 @@ def _given_up(interval: Interval, until: Instant) -> Interval:
 
 
 class Counting:
-    """Counts planned instants, once for all jobs of one trigger; `evaluated` tells how often."""
+    """Counts planned instants of one interval, once for all jobs of a trigger; `evaluated` times in all."""
 
     def __init__(self) -> None:
         self.evaluated = 0
         self._counts: dict[tuple[int, Instant, Instant], int] = {}
-        self._capped: dict[tuple[int, Instant, Instant], Instant] = {}
+        self._capped: dict[int, Instant] = {}
 
     def count(self, job: Job, after: Instant, until: Instant) -> int:
         """Return how many planned instants lie in (after, until]."""
@@ -114,25 +119,40 @@ class Counting:
         """Return the last planned instant of a record that the pass by name settles."""
         if not _drains(record):
             return _stale_until(record, interval)
-        return self._capped_until(record.job, _after(record, interval.start), interval)
-
-    def _capped_until(self, job: Job, after: Instant, interval: Interval) -> Instant:
-        """Return the latest planned instant that the cap leaves unsent, or `after` when there is none."""
-        until = interval.end - job.delay_ms - 1
-        if not interval.most or self.count(job, after, until) <= interval.most:
+        after = _after(record, interval.start)
+        if not interval.most:
             return after
-        key = (id(job.trigger), after, until)
+        return max(after, min(self._capped_until(record.job, interval), _last(record, interval.end)))
+
+    def _capped_until(self, job: Job, interval: Interval) -> Instant:
+        """Return the planned instant of a trigger up to which the cap leaves fires unsent.
+
+        It counts back from the end of the interval by planned instants, the same for all jobs of a trigger.
+        """
+        trigger = job.trigger
+        key = id(trigger)
         if key not in self._capped:
-            low, high = after, until
-            while high - low > 1:
-                middle = (low + high) // 2
-                self.evaluated += 1
-                if job.trigger.count_between(middle, until) > interval.most:
-                    low = middle
-                else:
-                    high = middle
-            self._capped[key] = high
+            low, last = interval.start.due - trigger.jitter_ms - 1, interval.end - 1
+            if (last - low) // _shortest(trigger) + _SPARE < interval.most:
+                self._capped[key] = low
+            else:
+                self._capped[key] = self._latest_but(interval.most, trigger, low, last)
         return self._capped[key]
+
+    def _latest_but(self, most: int, trigger: Trigger, low: Instant, last: Instant) -> Instant:
+        """Return the instant in [low, last] behind which `most` fires lie, or less when `low` is reached."""
+        self.evaluated += 1
+        if trigger.count_between(low, last) <= most:
+            return low
+        high = last
+        while high - low > 1:
+            middle = (low + high) // 2
+            self.evaluated += 1
+            if trigger.count_between(middle, last) > most:
+                low = middle
+            else:
+                high = middle
+        return high
 
 
 class Settling:
@@ -271,6 +291,17 @@ class Settling:
 
 def _sent(fires: list[tuple[Instant, str, Instant, JobRecord]], rest: Interval) -> Slice:
     return Slice(tuple((record.job, planned) for _, _, planned, record in fires), (), rest)
+
+
+def _shortest(trigger: Trigger) -> int:
+    """Return a lower bound of the milliseconds between two fires of a trigger."""
+    match trigger.timing:
+        case Every(period_ms=period):
+            return period
+        case Cron(shortest_ms=shortest):
+            return shortest
+        case At():
+            return _ONCE_MS
 
 
 def _drains(record: JobRecord) -> bool:

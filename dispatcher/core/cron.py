@@ -7,6 +7,7 @@ of an overlap it stays silent, and when clocks jump over matching walls it fires
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
@@ -60,10 +61,11 @@ def parse(
 class Cron:
     """The instants at which an expression fires. Immutable; any thread may ask.
 
-    `canonical` is a text that is equal for expressions of the same meaning, zone and rule included.
+    `canonical` is a text that is equal for expressions of the same meaning, zone and rule included;
+    `shortest_ms` bounds the time between two fires from below, changes of clocks apart.
     """
 
-    __slots__ = ("_blocks", "_once", "_runs", "_walls", "canonical", "zone")
+    __slots__ = ("_blocks", "_once", "_runs", "_walls", "canonical", "shortest_ms", "zone")
 
     def __init__(self, pattern: Pattern, zone: Zone, dst: DstRule) -> None:
         self._blocks = pattern.blocks
@@ -73,6 +75,7 @@ class Cron:
         self.zone = zone
         rule = "elapsed" if pattern.elapsed else f"{dst.gap} {dst.overlap}"
         self.canonical = f"{' | '.join(pattern.texts)}; {zone.key}; {rule}"
+        self.shortest_ms = 60_000 if _on_one_second(pattern.texts) else 1_000
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cron) and self.canonical == other.canonical
@@ -161,6 +164,12 @@ class Cron:
         dated = end - begin >= 86_400 or begin // 86_400 != (end - 1) // 86_400
         start, stop, shown = (_clock(_naive(wall), dated=dated) for wall in (begin, end, missing))
         return f"clocks go forward {start} to {stop}: {shown}{rest} not shown"
+
+
+def _on_one_second(texts: Sequence[str]) -> bool:
+    """Return whether all fires share one second of their minutes; five fields have none and mean zero."""
+    found = {fields[0] if len(fields := text.split()) == 6 else "0" for text in texts}
+    return len(found) == 1 and found.pop().isdigit()
 
 
 def _naive(wall: int) -> datetime:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import job
 
-from dispatcher.core.backlog import Settling, Slice, dropped, given_up, unsettled
+from dispatcher.core.backlog import Counting, Settling, Slice, dropped, given_up, unsettled
 from dispatcher.core.codec import decode
 from dispatcher.core.job import CatchUp, Job
 from dispatcher.core.ledger import Cursor, Interval, Position
@@ -50,11 +50,20 @@ def missed(one: JobRecord, interval: Interval) -> list[int]:
     return found
 
 
+def cap_of(one: JobRecord, interval: Interval) -> int:
+    """Return the planned instant that the cap ends at: as many as it allows are planned behind it."""
+    planned, every = interval.start.due - one.job.trigger.jitter_ms - 1, []
+    while (following := one.job.trigger.next_after(planned)) is not None and following < interval.end:
+        every.append(following)
+        planned = following
+    return every[-interval.most - 1] if 0 < interval.most < len(every) else -1
+
+
 def expected(one: JobRecord, interval: Interval) -> tuple[set[int], set[int]]:
     """Return what is sent and what is skipped of a job."""
     fires = missed(one, interval)
     if one.job.policy.catch_up is CatchUp.ALL:
-        capped = set(fires[: -interval.most]) if interval.most else set()
+        capped = {planned for planned in fires if planned <= cap_of(one, interval)}
         return set(fires) - capped, capped
     late = interval.end - max(1, one.job.policy.grace_ms)
     sent = {planned for planned in fires if planned + one.job.delay_ms > late}
@@ -173,9 +182,18 @@ def test_a_piece_sends_no_more_than_it_may() -> None:
     assert [len(Settling(drained, everything).slice(10, send).fires) for send in (1, 3, 99)] == [1, 3, 10]
 
 
-@pytest.mark.parametrize(("every", "most"), [("1s", 1), ("1s", 100), ("7s", 1_000), ("1h", 3)])
-def test_the_cap_leaves_exactly_as_many_and_tells_the_rest_in_one_skip(every: str, most: int) -> None:
-    one = JobRecord(job("a", every=every, catchUp="all", jitterSeconds=50), 1, "r", 0, 0)
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({"every": "1s"}, 1), ({"every": "1s"}, 100), ({"every": "7s"}, 1_000), ({"every": "1h"}, 3),
+        ({"cronTime": "* * * * *"}, 1_000), ({"cronTime": "*/20 * * * * *"}, 100_000),
+        ({"cronTime": "17 3 * * *", "timezone": "Europe/Berlin"}, 2),
+    ],
+)  # fmt: skip
+def test_the_cap_leaves_exactly_as_many_and_tells_the_rest_in_one_skip(
+    fields: dict[str, str], most: int
+) -> None:
+    one = JobRecord(job("a", catchUp="all", **fields), 1, "r", 0, 0)
     interval = Interval(Cursor(0), 31 * 86_400 * SECOND, 1, most=most)
     settling = Settling(interval, {"a": one})
     piece = settling.slice(10)
@@ -187,6 +205,19 @@ def test_the_cap_leaves_exactly_as_many_and_tells_the_rest_in_one_skip(every: st
     settling.settled(piece)
     settling.settled(settling.slice(10))
     assert settling.slice(1).fires[0][1] == one.job.trigger.next_after(skip.until)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"every": "1s"}, {"cronTime": "* * * * *"}, {"at": "1970-01-01T00:10:00Z"}]
+)
+def test_no_cap_is_looked_for_where_there_can_be_none(fields: dict[str, str]) -> None:
+    one = JobRecord(job("a", catchUp="all", **fields), 1, "r", 0, 0)
+    counting = Counting()
+    interval = Interval(Cursor(0), 3_600 * SECOND, 1, most=4_000)
+    assert counting.named_until(one, interval) == 0
+    assert counting.evaluated == 0
+    tight = replace(interval, most=1)
+    assert Counting().named_until(one, tight) == max(0, cap_of(one, tight))
 
 
 def test_what_is_within_its_grace_goes_before_what_all_sends() -> None:
