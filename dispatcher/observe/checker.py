@@ -70,7 +70,10 @@ class Checker:
         history.cut, history.known_from = True, max(history.known_from, known_from)
 
     def ledger(self, record: Record) -> None:
-        """Take in a record of the ledger. Raises LedgerUnfit for one that cannot be read."""
+        """Take in a record of the ledger; of jobs only where history is cut, else the events tell.
+
+        Raises LedgerUnfit for one that cannot be read.
+        """
         history = self._shards[record.partition]
         if record.key is not None and (history.cut or not record.key.startswith(b"job/")):
             self._shards[record.partition].fact(decode(record.key, record.value))

@@ -92,7 +92,7 @@ class ShardHistory:
         self._jobs: dict[str, JobVersions] = {}
 
     def fact(self, fact: Fact) -> None:
-        """Take in a fact of the shard's ledger; of jobs only where history is cut: else the events tell."""
+        """Take in a fact of the shard's ledger."""
         match fact:
             case Position():
                 self.position = fact
@@ -104,7 +104,7 @@ class ShardHistory:
                 self._changes[fact.number] = fact.effective_from
             case Identity():
                 self.tzdata = fact.tzdata
-            case JobVersions() if self.cut:
+            case JobVersions():
                 self._jobs[fact.name] = fact
 
     def incomplete(self) -> Iterator[tuple[int, int, int]]:
