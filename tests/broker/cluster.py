@@ -52,9 +52,10 @@ def missing() -> str | None:
 class Node:
     """One broker-and-controller process, with its ports and its directory."""
 
-    def __init__(self, number: int, directory: Path) -> None:
+    def __init__(self, number: int, directory: Path, *, proxied: bool = False) -> None:
         self.number = number
-        self.port, self.controller_port = _free_ports(2)
+        self.port, self.controller_port, self.proxied_port, self.proxy_port = _free_ports(4)
+        self._proxied = proxied
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,6 +77,8 @@ class Node:
             template.substitute(
                 node=self.number, voters=voters, port=self.port, controller_port=self.controller_port,
                 data=self._directory / "data", replicas=replicas, in_sync=min(2, replicas),
+                behind=f",PROXIED://127.0.0.1:{self.proxied_port}" if self._proxied else "",
+                before=f",PROXIED://127.0.0.1:{self.proxy_port}" if self._proxied else "",
             )
             + "".join(f"{name}={value}\n" for name, value in settings.items())
         )  # fmt: skip
@@ -134,11 +137,16 @@ class Node:
 class Cluster:
     """A cluster of its own for one test: it may be stopped, killed, paused and started again.
 
-    `nodes` are reached one by one for what happens to one broker alone.
+    `nodes` are reached one by one for what happens to one broker alone. Those `proxied` listen at one more
+    port, `proxied_port`, and tell who comes there that they are reached at `proxy_port`.
     """
 
-    def __init__(self, directory: Path, nodes: int = 1, settings: Mapping[str, str] = USUAL) -> None:
-        self.nodes = tuple(Node(number, directory / f"node{number}") for number in range(1, nodes + 1))
+    def __init__(
+        self, directory: Path, nodes: int = 1, settings: Mapping[str, str] = USUAL, *, proxied: bool = False
+    ) -> None:
+        self.nodes = tuple(
+            Node(number, directory / f"node{number}", proxied=proxied) for number in range(1, nodes + 1)
+        )
         self.bootstrap = ",".join(node.address for node in self.nodes)
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "x")
         for node in self.nodes:
@@ -203,7 +211,9 @@ class Cluster:
 
 
 @contextmanager
-def own_kafka(nodes: int = 1, settings: Mapping[str, str] = USUAL) -> Iterator[Cluster]:
+def own_kafka(
+    nodes: int = 1, settings: Mapping[str, str] = USUAL, *, proxied: bool = False
+) -> Iterator[Cluster]:
     """Run a cluster that belongs to the caller alone; it is killed and removed at the end. Raises NoKafka.
 
     `settings` of the brokers go over the usual ones of the tests.
@@ -213,7 +223,7 @@ def own_kafka(nodes: int = 1, settings: Mapping[str, str] = USUAL) -> Iterator[C
     with tempfile.TemporaryDirectory(
         prefix="dispatcher-kafka-", dir=_scratch(), ignore_cleanup_errors=True
     ) as directory:
-        cluster = Cluster(Path(directory), nodes, settings)
+        cluster = Cluster(Path(directory), nodes, settings, proxied=proxied)
         try:
             cluster.start()
             yield cluster
