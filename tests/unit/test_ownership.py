@@ -105,7 +105,6 @@ def test_what_was_fenced_and_then_given_by_the_group_begins_anew(desk: Desk) -> 
     assert "shards.yielded" not in [entry["event"] for entry in told]
 
 
-@pytest.mark.parametrize("first", ["ours_before", "assigned"])
 def test_the_same_holds_when_the_group_gave_it_between_the_question_and_the_note(desk: Desk) -> None:
     desk.ownership.ours_before(2)
     desk.work()
@@ -115,6 +114,7 @@ def test_the_same_holds_when_the_group_gave_it_between_the_question_and_the_note
     assert desk.host.starts == [2, 2]
 
 
+@pytest.mark.parametrize("first", ["ours_before", "assigned"])
 def test_revoking_ends_a_shard_whosesoever_word_it_was(desk: Desk, first: str) -> None:
     words: dict[str, Callable[[], None]] = {
         "ours_before": lambda: desk.ownership.ours_before(2),
