@@ -13,6 +13,7 @@ from itertools import islice
 from dispatcher.core.codec import JOB_PREFIX, OWNER_KEY, decode
 from dispatcher.core.job import JobReader
 from dispatcher.core.ledger import Owner
+from dispatcher.core.plan import Plan
 from dispatcher.core.state import ShardState
 from dispatcher.errors import LedgerUnfit
 
@@ -67,6 +68,11 @@ class LedgerCopy:
         keys = list(raw if most is None else islice(raw, most))
         self._state.read_on(decode(key, raw.pop(key)) for key in keys)
         return not raw
+
+    def rehearse(self) -> None:
+        """Plan once what is decoded, so that triggers know their next instants when the shard is taken."""
+        if self.decoded and self._state is not None and self._state.position is not None:
+            Plan(self._state.cursor(), self._state.records.values())
 
     @property
     def decoded(self) -> bool:

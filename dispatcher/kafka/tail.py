@@ -26,6 +26,7 @@ from dispatcher.service import Deadline, Loop
 _LOG = logging.getLogger("dispatcher.kafka")
 _DAY_MS = 86_400_000
 _LOOKS_PER_LIMIT = 10
+_REHEARSED_EVERY_S = 30.0
 _DECODED_AT_ONCE = 500
 """Jobs that are decoded before another thread may ask for a copy: some ten milliseconds."""
 
@@ -77,6 +78,7 @@ class LedgerTail:
         self._limit = delete_retention_ms / 2000
         self._lock = threading.Lock()
         self._reader = JobReader()
+        self._next_rehearsal = 0.0
         self._copies: dict[int, _Followed] = {}
         self._assigned: dict[int, _Followed] = {}
         self._next_look = time.monotonic() + self._limit / _LOOKS_PER_LIMIT
@@ -130,6 +132,7 @@ class LedgerTail:
             self._caught_up(shard)
         for shard, found in list(self._assigned.items()):
             self._decode(shard, found)
+        self._rehearse()
         self._look()
         return 0.0
 
@@ -141,8 +144,20 @@ class LedgerTail:
                     return
                 try:
                     found.copy.decode(_DECODED_AT_ONCE)
+                    self._next_rehearsal = 0.0
                 except LedgerUnfit as error:
                     self._give_up(shard, found, error)
+
+    def _rehearse(self) -> None:
+        """Have the copies planned now and then: what a trigger costs is then paid before a takeover."""
+        now = time.monotonic()
+        if now < self._next_rehearsal:
+            return
+        self._next_rehearsal = now + _REHEARSED_EVERY_S
+        for shard, found in list(self._assigned.items()):
+            with self._lock:
+                if self._copies.get(shard) is found:
+                    found.copy.rehearse()
 
     def _reconcile(self) -> None:
         """Let the consumer's partitions be those that are followed; a new copy begins at the beginning."""

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from bench import burst, catch_up, idle, lateness, million, reload, staged, takeover, verify
+from bench import (
+    burst,
+    catch_up,
+    idle,
+    lateness,
+    million,
+    plateau,
+    recovery,
+    reload,
+    staged,
+    takeover,
+    takeover_size,
+    verify,
+)
 from bench.harness import run
 
 run(
@@ -17,6 +30,9 @@ run(
         "idle": idle.measure,
         "lateness": lateness.measure,
         "takeover": takeover.measure,
+        "takeover-size": takeover_size.measure,
+        "recovery": recovery.measure,
+        "plateau": plateau.measure,
         "verify": verify.measure,
     },
     sys.argv[1:],

@@ -114,6 +114,21 @@ def test_a_record_that_cannot_be_read_is_told_once_the_copy_is_decoded_or_grows(
         copy.take([(b"owner", b"{")], 1)
 
 
+def test_a_rehearsed_copy_knows_the_next_instants_of_its_triggers() -> None:
+    version = Version(1, "r", job("a", cronTime="7 3 * * *").definition, "digest", T0, T0)
+    copy = LedgerCopy()
+    copy.rehearse()
+    copy.take([encode(JobVersions("a", (version,))), encode(Position(Cursor(T0), "r", 1))], 2)
+    copy.rehearse()
+    trigger = copy.state().records["a"].job.trigger
+    nothing = trigger._memo[0]
+    copy.rehearse()
+    asked, found = trigger._memo[0]
+    assert (asked, found) != nothing
+    assert found is not None
+    assert asked <= T0 < found
+
+
 def test_a_job_whose_change_has_lost_its_instant_is_named() -> None:
     version = Version(1, "r", job("a").definition, "digest", None, None)
     facts: list[Fact] = [JobVersions("a", (version,)), Position(Cursor(T0), "r", 1)]
