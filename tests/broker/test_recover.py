@@ -35,7 +35,7 @@ from dispatcher.core.diagnosis import diagnose
 from dispatcher.core.ledger import Fact, Identity
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.recovery import GLANCE, Look
+from dispatcher.kafka.recovery import GLANCE, Depth, Look
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topic_plan import topic_plan
 from dispatcher.kafka.topics import KafkaTopics
@@ -309,7 +309,11 @@ def test_commands_that_were_re_created_cost_no_fire(place: Place) -> None:
     plan = place.recovered()
     assert [one["remedy"] for one in plan["shards"]] == ["rebind"] * SHARDS
     place.run(fires=60)
-    place.run()  # by now the old identity lies at the ledger's beginning, the new one in its midst
+    connection, names = Connection(place.bootstrap), topic_plan(place.names, SHARDS).names()
+    expected = identity_of(KafkaTopics(connection), place.names, SHARDS)
+    narrow = Depth(3, whole=False, seconds=SECONDS)
+    facts = Look(connection, place.names, SHARDS, narrow).facts(names, expected)
+    assert diagnose(facts) == (), "the old identity lies at the ledger's beginning, the new one in its midst"
     verdict = place.verified()
     assert verdict["committed"] > 90
     assert (verdict["skipped"], verdict["unknown"]) == (0, 0)
