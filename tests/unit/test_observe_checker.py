@@ -269,6 +269,8 @@ def test_jobs_of_one_trigger_are_judged_each_in_its_own_time() -> None:
             if planned > T0 + since:
                 written.fire(name, planned, value)
     assert written.verdict() == Verdict(planned=23, committed=23)
+    written.fire("b", T0 + 5000, definition("b", cronTime="* * * * * *"))
+    assert wrong(written.verdict()) == {"unexpected": 1}
 
 
 def test_a_removed_job_plans_no_more() -> None:
