@@ -34,17 +34,18 @@ def drain(world: World) -> list[str]:
     world.take(machine)
     world.commands.append(Command("accept-clock", "end"))
     world.run(3_500)
-    world.run(2_100)
     unsettled = _unsettled(machine)
     if machine.process is not None:
         world.do(machine.process, machine.process.give_up)
-    return [*world.broken, *unsettled, *_unread(world), *_backward(world), *map(_told, verdict(world).wrong)]
+    told = map(_told, verdict(world).wrong)
+    return [*world.broken, *unsettled, *_unread(world), *_backward(world), *_torn(world), *told]
 
 
 def verdict(world: World) -> Verdict:
     """Return what the checker says of all that readers of committed records can see."""
     checker = Checker(TOPICS.prefix, 1, tzdata=IDENTITY.tzdata)
     fires: list[tuple[Record, int]] = []
+    facts: dict[bytes | None, Record] = {}
     for partition in world.brokers.partitions.values():
         for offset, entry in _visible(partition):
             record = Record(
@@ -52,11 +53,13 @@ def verdict(world: World) -> Verdict:
                 entry.key,
             )  # fmt: skip
             if partition is world.ledger:
-                checker.ledger(record)
+                facts[entry.key] = record
             elif partition.topic == TOPICS.events:
                 checker.event(record)
             else:
                 fires.append((record, entry.seen))
+    for fact in facts.values():
+        checker.ledger(fact)
     tally = checker.tally(-1, max(max(one.latest, one.wall) for one in world.machines) + 20_000)
     for record, seen in fires:
         tally.fire(record, seen)
@@ -107,6 +110,12 @@ def _unread(world: World) -> list[str]:
         if partition is not world.ledger and fresh != world.seen.get(partition, []):
             found.append(f"two readers differ: {partition.topic}-{partition.number}")
     return found
+
+
+def _torn(world: World) -> list[str]:
+    """Return whether a late request ended a transaction it was not meant for."""
+    times = world.counts["late EndTxn ended another"]
+    return [f"late: {times} requests ended transactions they were not meant for"] if times else []
 
 
 def _backward(world: World) -> list[str]:

@@ -16,7 +16,7 @@ from simulation.quiet import Chance
 from simulation.world import ACTIONS, POINTS, World
 
 LIMITS = Limits(
-    heartbeat_ms=7_000, behind_ms=2_000, first_look_ms=1_000, stale_hold_ms=3_000, stage_rate=20,
+    heartbeat_ms=7_000, behind_ms=2_000, first_look_ms=1_000, stale_hold_ms=1_500, stage_rate=20,
     guard=RemovalGuard(share=0.5, least=3),
 )  # fmt: skip
 KINDS = (
@@ -73,14 +73,14 @@ def shrink(seed: int) -> list[Operation]:
     kept = operations(seed)
     size = len(kept) // 2
     while size:
-        at = 0
+        at, before = 0, len(kept)
         while at < len(kept):
             fewer = kept[:at] + kept[at + size :]
             if live(seed, fewer).faults:
                 kept = fewer
             else:
                 at += size
-        size //= 2
+        size = size if size == 1 and len(kept) < before else size // 2
     return kept
 
 
@@ -93,7 +93,7 @@ class History:
         limits = replace(
             LIMITS, batch=batch, piece=piece, stage_ahead_ms=chance.choice((0, 700, 2_000)),
             stage_from=chance.choice((1, 2)), stage_most=chance.choice((2, 100)),
-            catch_up_rate=chance.choice((0, 0, 100)), catch_up_most=chance.choice((0, 0, 3)),
+            catch_up_rate=chance.choice((0, 0, 300)), catch_up_most=chance.choice((0, 0, 3)),
         )  # fmt: skip
         self.world = World(limits, chance.choice((1, 2, 3, 3)))
         for machine in self.world.machines:

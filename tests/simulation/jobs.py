@@ -56,7 +56,7 @@ def some_trigger(chance: random.Random) -> dict[str, Any]:
     kind = chance.random()
     if kind < 0.7:
         trigger: dict[str, Any] = {"every": f"{chance.choice([1, 2, 3, 5, 7, 30])}s"}
-    elif kind < 0.9:
+    elif kind < 0.8:
         trigger = {"cronTime": chance.choice(CRON)}
     else:
         trigger = {"at": to_text(START + 1_000 * chance.randrange(60))}

@@ -231,6 +231,19 @@ def keep_timers_that_fired() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def send_timers_as_jobs_are_now() -> Iterator[None]:
+    """A timer holds the whole message: an edit in between changes nothing in it."""
+    put = Firing._put_timer
+
+    def renewed(self: Any, timer: Any, now: int, into: Draft) -> None:
+        record = self._state.records.get(timer.job)
+        put(self, timer if record is None else replace(timer, value=record.job.definition), now, into)
+
+    with patch.object(Firing, "_put_timer", renewed):
+        yield
+
+
 def commit_bursts_at_once() -> AbstractContextManager[object]:
     """A burst is committed at its instant, not before."""
     keep = ShardThread._keep
@@ -309,6 +322,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         reuse_change_numbers,
         take_changes_against_another_base,
         keep_timers_that_fired,
+        send_timers_as_jobs_are_now,
         commit_bursts_at_once,
         stage_several_instants,
         put_changes_in_force_by_halves,

@@ -33,6 +33,7 @@ def quiet() -> Iterator[None]:
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     gc.disable()  # histories leave little behind in circles: `run` collects it now and then
+    gc.freeze()
     try:
         with (
             patch.object(state, "JobReader", lambda: READER),
@@ -42,4 +43,5 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         structlog.configure(**before)
+        gc.unfreeze()
         gc.enable()

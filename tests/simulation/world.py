@@ -46,8 +46,8 @@ ACTIONS = (
     "edit",
     "command",
 )
-COMMITS = ("slow", "held", "held", "unheard", "silent", "refusal")
-ABORTS = ("slow", "held", "unheard", "silent")
+COMMITS = ("slow", "held", "held", "unheard", "silent", "refusal", "refusal")
+ABORTS = ("slow", "held", "held", "held", "unheard", "silent")
 _DEEPEST = 2
 
 
@@ -113,7 +113,8 @@ class World:
             ready = [one for one in self._processes() if one.thread is not None and not one.busy]
             process = min(ready, key=_by_wake) if ready else None
             if process is None or process.wake > self.now:
-                self.wait(min(until, process.wake if process is not None else until) - self.now)
+                wake = until if process is None else min(until, process.wake)
+                self.wait(max(0, min(wake, self._later[0][0] if self._later else wake) - self.now))
                 continue
             self.do(process, process.step)
             if not self.calm and self.chance.random() < 0.3:
@@ -174,7 +175,7 @@ class World:
             raise Crash
         if self.calm:
             return
-        if self.brokers.held and name in INSIDE and self.chance.random() < 0.2:
+        if self.brokers.held and name in INSIDE and self.chance.random() < 0.35:
             self.release()
         aim = self.aims.get(name)
         if aim is not None:
