@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
@@ -123,7 +124,9 @@ class Node:
     def check(self) -> None:
         """Raise NoKafka with the end of its log when the process has died by itself."""
         if self._process is not None and self._process.poll() is not None:
-            raise NoKafka(f"node {self.number} died:\n{self._log.read_text()[-3000:]}")
+            lines = [line[:500] for line in self._log.read_text().splitlines()]
+            bad = [line for line in lines if "ERROR" in line or "FATAL" in line or "Exception" in line]
+            raise NoKafka("\n".join([f"node {self.number} died:", *bad[-20:], *lines[-20:]]))
 
     @property
     def _settings(self) -> Path:
@@ -254,11 +257,11 @@ def _java(main: str, *arguments: str) -> list[str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Return ports below those that clients are given: a client may not take one while its node is down."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as each, suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -29,6 +30,11 @@ class Request:
     def api(self) -> int:
         """The kind of request."""
         return int(_HEADER.unpack_from(self.frame)[0])
+
+    @property
+    def correlation(self) -> int:
+        """The number that the answer will carry."""
+        return int(_HEADER.unpack_from(self.frame)[2])
 
     @property
     def transactional_id(self) -> str:
@@ -50,6 +56,7 @@ class Hold:
     def __init__(self, *, commit: bool, whose: str, cut: bool) -> None:
         self.commit, self.whose, self.cut = commit, whose, cut
         self.caught, self._released, self._answered = (threading.Event() for _ in range(3))
+        self.correlation: int | None = None
         self.error: int | None = None
         """The error code by which the broker answered the late request; 0 is success."""
 
@@ -150,9 +157,10 @@ class _Pipe:
     def _requests(self) -> None:
         try:
             while (frame := _frame(self._client)) is not None:
-                order = self._order_for(Request(frame))
+                request = Request(frame)
+                order = self._order_for(request)
                 if order is not None:
-                    self._hold(order)
+                    self._hold(order, request)
                 self._broker.sendall(struct.pack(">i", len(frame)) + frame)
                 if order is not None and order.cut:
                     return
@@ -162,7 +170,8 @@ class _Pipe:
             if self._held is None:
                 _hang_up(self._broker)
 
-    def _hold(self, order: Hold) -> None:
+    def _hold(self, order: Hold, request: Request) -> None:
+        order.correlation = request.correlation
         self._held = order
         if order.cut:
             _hang_up(self._client)
@@ -170,11 +179,12 @@ class _Pipe:
         order.wait()
 
     def _answers(self) -> None:
-        """Pass answers on; that to a late request, the last one of its connection, is for the test."""
+        """Pass answers on; that to a late request is for the test, and ends its connection."""
         try:
             while (frame := _frame(self._broker)) is not None:
-                if self._held is not None:
-                    self._held.answer(frame)
+                held = self._held
+                if held is not None and held.correlation == struct.unpack_from(">i", frame)[0]:
+                    held.answer(frame)
                     return
                 self._client.sendall(struct.pack(">i", len(frame)) + frame)
         except OSError:
@@ -202,8 +212,6 @@ def _exactly(source: socket.socket, size: int) -> bytes | None:
 
 def _hang_up(each: socket.socket) -> None:
     """Close a socket that another thread may be waiting on."""
-    try:
+    with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     each.close()

@@ -17,11 +17,8 @@ from pathlib import Path
 from broker.cluster import ROOT, own_kafka
 
 from torture.phases import Outcome, phases
-from torture.points import POINTS
 from torture.report import as_json, seldom, table
 from torture.run import Plan, run_phases
-
-SECONDS_A_KILL = 3.0
 
 
 def arguments() -> argparse.Namespace:
@@ -29,9 +26,7 @@ def arguments() -> argparse.Namespace:
     names = [phase.name for phase in phases()]
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="faults in all, nearly all of them kills")
-    parser.add_argument(
-        "--minutes", type=float, help="the longest time for all; 3 s for each fault if absent"
-    )
+    parser.add_argument("--minutes", type=float, default=120, help="phases are cut short after that")
     parser.add_argument("--nodes", type=int, choices=(1, 3), help="only the phases on so many brokers")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--sites", type=int, default=4, help="installations at once")
@@ -49,7 +44,6 @@ def main() -> int:
     given = arguments()
     only = set(filter(None, given.only.split(",")))
     wanted = [one for one in phases() if (not only or one.name in only) and given.nodes in (None, one.nodes)]
-    minutes = given.minutes if given.minutes is not None else given.kills * SECONDS_A_KILL / 60
     directory = ROOT / ".cache/torture" / str(given.seed)
     directory.mkdir(parents=True)
     began = time.monotonic()
@@ -59,7 +53,8 @@ def main() -> int:
 
     tell(f"seed {given.seed}, logs in {directory}")
     whole = sum(phase.share for phase in wanted)
-    plan = Plan(given.kills / whole, 60 * minutes / whole, given.sites, given.seed, directory, tell)
+    until = began + 60 * given.minutes
+    plan = Plan(given.kills / whole, until, given.sites, given.seed, directory, tell)
     outcomes: list[Outcome] = []
     for nodes in (1, 3):
         mine = [phase for phase in wanted if phase.nodes == nodes]
@@ -68,7 +63,7 @@ def main() -> int:
                 outcomes += run_phases(mine, cluster, plan)
     wrong = [f"{one.phase}: {each}" for one in outcomes for each in one.wrong]
     if any(one.phase == "failpoint" for one in outcomes):
-        wrong += seldom(outcomes, 3 if given.kills >= 10 * len(POINTS) else 1)
+        wrong += seldom(outcomes, 3 if given.kills >= 500 else 1)
     print(f"\n{table(outcomes)}\n")
     print("\n".join(wrong) or f"nothing is wrong after {sum(one.kills for one in outcomes)} kills")
     if given.json:

@@ -30,7 +30,7 @@ from dispatcher.produce.host import ShardHost
 from dispatcher.service import Deadline
 from torture.points import CLOCK, HITS, LIMITS, WHERE, Failpoint, failpoint
 
-_COMMIT_S, _FENCE_S, _ASSIGN_S, _REVOKE_S = 0.005, 0.05, 0.5, 0.02
+_COMMIT_S, _FENCE_S, _ASSIGN_S, _REVOKE_S = 0.003, 0.05, 0.5, 0.02
 
 POINT = Failpoint()
 

@@ -6,8 +6,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import cycle
+from collections import Counter
+from collections.abc import Callable
 
 from torture.load import BURST_MS, schedule
 from torture.points import POINTS
@@ -25,9 +25,10 @@ SESSION_S = 6.0
 _HIT_S = 20.0
 _FROZEN_AT = ("after-begin", "after-fire-produced", "after-flush", "commit-acked", "staged", "during-replay")
 _MOST_REACHED = {
-    "during-fence": 2, "during-assignment": 1, "during-revocation": 1, "staged": 1, "sealing": 1,
-    "before-flip": 1, "after-flip": 1, "during-change": 5,
-}  # fmt: skip
+    **dict.fromkeys(("during-assignment", "during-revocation", "staged", "sealing"), 1),
+    **dict.fromkeys(("before-flip", "after-flip"), 1),
+    **dict.fromkeys(("during-fence", "during-replay"), 2),
+}
 _TAKEN = '"shard.taken"'
 _EDITED = ("during-change", "before-flip", "after-flip")
 
@@ -56,32 +57,45 @@ def kill_some(site: Site, chance: random.Random) -> int:
 
 
 class AtFailpoints:
-    """Kills replicas at every failpoint in turn; each round is one process that dies where it was told to."""
+    """Kills replicas at failpoints, each time at the one that was hit least; every point is asked for."""
 
     def __init__(self) -> None:
-        self._points: Iterator[str] = cycle(POINTS)
+        self.hits = Counter[str]()
+        self._tried = Counter[str]()
         self._lock = threading.Lock()
+
+    def reached(self) -> int:
+        """Return how many of the points were hit so far."""
+        with self._lock:
+            return sum(self.hits[point] > 0 for point in POINTS)
 
     def __call__(self, site: Site, chance: random.Random) -> int:
         with self._lock:
-            point = next(self._points)
-        return self.at(site, chance, point)
+            point = min(POINTS, key=lambda one: (self.hits[one] + self._tried[one] / 100, chance.random()))
+            self._tried[point] += 100
+        kills, hit = die_at(site, chance, point)
+        with self._lock:
+            self._tried[point] -= 99
+            self.hits[hit] += 1
+        return kills
 
-    def at(self, site: Site, chance: random.Random, point: str) -> int:
-        """Have one replica die at a point; kill it if it never gets there."""
-        replica = pick(chance, site)
-        kills = 0
-        if replica.running:
-            site.note("kill")
-            replica.kill()
-            kills = 1
-        taken = replica.says(_TAKEN)
-        site.fail(replica, point, chance.randint(1, _MOST_REACHED.get(point, 6)))
-        hit = provoke(site, replica, point, taken)
-        site.note(point if hit else "kill")
+
+def die_at(site: Site, chance: random.Random, point: str) -> tuple[int, str]:
+    """Have one replica die at a point, or kill it if it never gets there; return kills, and what it hit."""
+    replica = pick(chance, site)
+    kills = 1
+    if replica.running:
+        site.note("kill")
         replica.kill()
-        replica.start()
-        return kills + 1
+        kills = 2
+    taken, before = replica.says(_TAKEN), site.hits()
+    site.fail(replica, point, chance.randint(1, _MOST_REACHED.get(point, 6)))
+    died = provoke(site, replica, point, taken)
+    replica.kill()
+    hit = next(iter(site.hits() - before), "")
+    site.note(hit if died and hit else "kill")
+    replica.start()
+    return kills, hit
 
 
 def provoke(site: Site, replica: Replica, point: str, taken: int) -> bool:
@@ -139,7 +153,7 @@ def roll(site: Site, chance: random.Random) -> int:
     for replica in site.replicas:
         site.note("restart")
         code = replica.terminate()
-        if code not in (0, 4):
+        if code not in (0, 4, -signal.SIGTERM):  # the last: it had only just begun to start
             replica.ends.append(code)
         replica.start()
         time.sleep(chance.uniform(0.5, 3))

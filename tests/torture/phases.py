@@ -30,8 +30,8 @@ Tell = Callable[[str], None]
 class Phase:
     """A kind of fault: what is done to each site, and to the brokers.
 
-    `share` is the part of a run's faults, and about that of its time, that are this phase's. `pause` is how
-    many seconds lie between two rounds at a site.
+    `share` is the part of a run's faults that are this phase's. `pause` is how many seconds lie between two
+    rounds at a site.
     """
 
     name: str
@@ -42,24 +42,30 @@ class Phase:
     edit: Editing = faults.edit_now_and_then
     broker: BrokerRound | None = None
 
+    @property
+    def seconds(self) -> float:
+        """The most that one fault should take, on average."""
+        return 4.0 if self.broker is None else 20.0
+
 
 def phases() -> tuple[Phase, ...]:
     """Return all phases, those on one broker first."""
-    some, points = faults.kill_some, faults.AtFailpoints()
+    some, points = faults.kill_some, faults.AtFailpoints
     return (
-        Phase("kill", some, 0.34, (3, 8)),
-        Phase("failpoint", points, 0.30, (0.1, 1)),
+        Phase("kill", some, 0.34, (2, 6)),
+        Phase("failpoint", points(), 0.32, (0.1, 1)),
         Phase("zombie", faults.freeze, 0.04, (0.5, 2)),
-        Phase("due-second", some, 0.05, (3, 8), edit=faults.edit_when_due),
-        Phase("storm", some, 0.05, (3, 8), edit=faults.storm),
+        Phase("due-second", some, 0.05, (2, 6), edit=faults.edit_when_due),
+        Phase("storm", some, 0.05, (2, 6), edit=faults.storm),
         Phase("clock", faults.step_clock, 0.04, (0.5, 2)),
         Phase("rolling", faults.roll, 0.04, (1, 3)),
-        Phase("broker-pause", some, 0.02, (10, 20), broker=brokers.pause),
-        Phase("broker-restart", some, 0.02, (10, 20), broker=brokers.restart),
-        Phase("kill-3", some, 0.08, (3, 8), nodes=3),
-        Phase("broker-kill-3", some, 0.02, (10, 20), nodes=3, broker=brokers.kill),
-        Phase("broker-pause-3", some, 0.02, (10, 20), nodes=3, broker=brokers.pause),
-        Phase("broker-restart-3", some, 0.02, (10, 20), nodes=3, broker=brokers.restart),
+        Phase("broker-pause", some, 0.01, (10, 20), broker=brokers.pause),
+        Phase("broker-restart", some, 0.01, (10, 20), broker=brokers.restart),
+        Phase("kill-3", some, 0.10, (2, 6), nodes=3),
+        Phase("failpoint-3", points(), 0.08, (0.1, 1), nodes=3),
+        Phase("broker-kill-3", some, 0.01, (10, 20), nodes=3, broker=brokers.kill),
+        Phase("broker-pause-3", some, 0.01, (10, 20), nodes=3, broker=brokers.pause),
+        Phase("broker-restart-3", some, 0.01, (10, 20), nodes=3, broker=brokers.restart),
     )
 
 

@@ -33,7 +33,7 @@ def _numbers(one: Outcome) -> tuple[int, ...]:
 
 def seldom(outcomes: Sequence[Outcome], least: int) -> list[str]:
     """Say which failpoints were hit less often than that: of them nothing is known."""
-    hits = sum((one.hits for one in outcomes), Counter[str]())
+    hits = sum((one.hits for one in outcomes if one.phase.startswith("failpoint")), Counter[str]())
     return [
         f"failpoint {name}: hit {hits[name]} times, {least} are needed"
         for name in POINTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from torture.site import Shape, Site
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything: faults and seconds for a share of 1, installations at once."""
+    """How much of everything: faults for a share of 1, installations at once; and until when, monotonic."""
 
     faults: float
-    seconds: float
+    until: float
     sites: int
     seed: int
     directory: Path
@@ -53,5 +54,5 @@ def run_phase(phase: Phase, cluster: Cluster, plan: Plan, count: int) -> Outcome
         for number in range(plan.sites)
     ]
     chance = random.Random(f"{plan.seed}/{phase.name}")
-    seconds = max(30.0, plan.seconds * phase.share)
-    return Scene(phase, cluster, sites, plan.tell).run(count, seconds, chance)
+    seconds = min(plan.until - time.monotonic(), 30 + count * phase.seconds)
+    return Scene(phase, cluster, sites, plan.tell).run(count, max(10.0, seconds), chance)

@@ -1,0 +1,59 @@
+"""A cut of the long torture run: every failpoint, a zombie, a broker that freezes, a clock that steps."""
+
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from broker.cluster import Cluster
+
+from torture import faults
+from torture.brokers import pause
+from torture.faults import AtFailpoints, Round
+from torture.phases import Phase, Scene
+from torture.points import POINTS
+from torture.site import Shape, Site
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+
+
+class Each:
+    """Every failpoint at least once, with other faults in between; counts what was done of it."""
+
+    def __init__(self, others: list[Round]) -> None:
+        self._others = others
+        self._points = AtFailpoints()
+        self._lock = threading.Lock()
+
+    def __call__(self, site: Site, chance: random.Random) -> int:
+        with self._lock:
+            other = self._others.pop() if self._others and chance.random() < 0.4 else None
+        if other is not None:
+            other(site, chance)
+            return 1
+        before = self._points.reached()
+        self._points(site, chance)
+        return self._points.reached() - before
+
+
+def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(
+    own_cluster: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    seed = random.randrange(1 << 32)
+
+    def freeze_broker(_site: Site, chance: random.Random) -> int:
+        pause(own_cluster, chance)
+        return 1
+
+    others: list[Round] = [faults.freeze, faults.step_clock, freeze_broker, faults.kill_all, faults.roll]
+    count = len(POINTS) + len(others)
+    sites = [Site(own_cluster.bootstrap, f"{prefix}-{n}", tmp_path, Shape(2, 2)) for n in range(3)]
+    phase = Phase("each", Each(others), 1, (0, 0.5), edit=faults.edit_when_due)
+    outcome = Scene(phase, own_cluster, sites, print).run(count, 150, random.Random(seed))
+    assert outcome.wrong == [], f"seed {seed}"
+    missing = set(POINTS) - outcome.hits.keys()
+    assert not missing, f"seed {seed}: not hit: {missing}"
+    assert outcome.kills > len(POINTS)
+    assert outcome.sum("planned") > 1_000
