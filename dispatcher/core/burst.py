@@ -1,7 +1,8 @@
 """Bursts: what is due at one instant and takes long to send is written before it and committed at it.
 
 A transaction that waits open must still be right when its instant comes. So nothing but fires of that one
-instant and the cursor goes into it, and whatever would have made other fires of it gives it up.
+instant and the cursor goes into it, beside word of the burst before, and whatever would have made other fires
+of it gives it up.
 """
 
 from __future__ import annotations

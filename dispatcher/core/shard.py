@@ -157,8 +157,8 @@ class Shard:
         for turn in [self._asked, *turns, self._tidy]:
             draft = self._draft(turn.__name__.strip("_"))
             if turn(draft, now):
-                told = [] if draft.at is not None else [*self._landed, *self._waiting]
-                return self._encoder.batch(draft, now, told)
+                waiting = self._waiting if draft.at is None else []
+                return self._encoder.batch(draft, now, [*self._landed, *waiting])
         return Rest(self._wake_at(now))
 
     def prepare(self, now: Instant) -> bool:

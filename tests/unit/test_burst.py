@@ -254,10 +254,10 @@ def test_a_landing_is_told_with_what_is_written_next_and_nothing_is_written_for_
     world.commit(staged(world, ONE - 500), ONE + 3)
     assert isinstance(world.shard.decide(ONE + 3), Rest)
     assert world.events_of("burst.landed") == []
-    world.commit(staged(world, TWO - 400), TWO)
-    assert world.events_of("burst.landed") == [], "a staging holds no events"
-    world.commit(world.shard.probe(TWO + 1), TWO + 1)
+    world.commit(world.shard.probe(ONE + 4), ONE + 4)
     assert world.events_of("burst.landed") == []
+    world.commit(staged(world, TWO - 400), TWO)
+    assert len(world.events_of("burst.landed")) == 1, "bursts alone tell of one another"
     world.looked()
     world.offer(map(job, "ab"), revision="r2", seen=TWO + 2)
     world.run(TWO + 2)
