@@ -90,7 +90,7 @@ def main() -> int:
         if given.replay is not None:
             with MUTATIONS[given.mutation]() if given.mutation else nullcontext():
                 return replay(given.replay)
-    return many(range(given.seed, given.seed + given.histories), given.jobs)
+        return many(range(given.seed, given.seed + given.histories), given.jobs)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from simulation.world import World
 _SETTLING_MS = 12_000
 """After so long all that was on its way has come: transactions have timed out, files are everywhere."""
 _SLACK_MS = 50
+_PATIENCE_S = 20
+"""How long the last replica may take to settle everything."""
 
 
 def drain(world: World) -> list[str]:
@@ -33,8 +35,10 @@ def drain(world: World) -> list[str]:
     world.show(machine, world.files[-1])
     world.take(machine)
     world.commands.append(Command("accept-clock", "end"))
-    world.run(3_500)
-    unsettled = _unsettled(machine)
+    for _ in range(_PATIENCE_S):
+        world.run(1_000)
+        if not (unsettled := _unsettled(machine)):
+            break
     if machine.process is not None:
         world.do(machine.process, machine.process.give_up)
     told = map(_told, verdict(world).wrong)

@@ -49,7 +49,7 @@ def operations(seed: int) -> list[Operation]:
     chance = random.Random(seed)
     first = [Operation("edit", chance.getrandbits(32)), Operation("work", chance.getrandbits(32))]
     return first + [
-        Operation(chance.choice(KINDS), chance.getrandbits(32)) for _ in range(chance.randrange(3, 11))
+        Operation(chance.choice(KINDS), chance.getrandbits(32)) for _ in range(chance.randrange(2, 9))
     ]
 
 
@@ -125,6 +125,8 @@ class History:
         world.aims[point] = (chance.choice((0, 0, 1, 2, 5)), chance.choice(ACTIONS))
         if point == "between pieces":
             world.edit()
+        if point == "revocation":
+            self.give_up()
         if "abort" in point:
             world.aims[point] = (0, "crash")
         if "abort" in point or chance.random() < 0.5:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
@@ -287,12 +288,12 @@ def put_changes_in_force_by_halves() -> Iterator[None]:
 @contextmanager
 def forget_backlog_progress() -> Iterator[None]:
     """How far backlog is settled is written with what settles it."""
-    draft = CatchingUp.draft
+    draft, pieces = CatchingUp.draft, count()
 
     def without(self: Any, now: int, into: Draft) -> bool:
         before = into.position.backlog
         found = draft(self, now, into)
-        if found and into.position.backlog:
+        if found and into.position.backlog and next(pieces) % 3 == 0:  # or it would never come to an end
             into.move(backlog=before)
         return found
 
