@@ -25,6 +25,8 @@ from types import MappingProxyType
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from broker.starting import start
+
 ROOT = Path(__file__).resolve().parents[2]
 LIBS = ROOT / ".cache/kafka/libs"
 TEMPLATES = Path(__file__).with_name("kafka")
@@ -92,10 +94,9 @@ class Node:
 
     def start(self) -> None:
         """Start the process; it is ready when the cluster answers."""
-        guard = [path, "--pdeathsig", "KILL"] if (path := shutil.which("setpriv")) else []
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*guard, *_java("kafka.Kafka", str(self._settings))],
+            self._process = start(
+                _java("kafka.Kafka", str(self._settings)),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._directory,
             )  # fmt: skip
 

@@ -64,12 +64,11 @@ class AtFailpoints:
         self._tried = Counter[str]()
         self._lock = threading.Lock()
 
-    def reached(self) -> int:
-        """Return how many of the points were hit so far."""
-        with self._lock:
-            return sum(self.hits[point] > 0 for point in POINTS)
-
     def __call__(self, site: Site, chance: random.Random) -> int:
+        return self.next(site, chance)[0]
+
+    def next(self, site: Site, chance: random.Random) -> tuple[int, bool]:
+        """Do one round; return the kills in it, and whether a point was hit for the first time."""
         with self._lock:
             point = min(POINTS, key=lambda one: (self.hits[one] + self._tried[one] / 100, chance.random()))
             self._tried[point] += 100
@@ -77,7 +76,7 @@ class AtFailpoints:
         with self._lock:
             self._tried[point] -= 99
             self.hits[hit] += 1
-        return kills
+            return kills, hit != "" and self.hits[hit] == 1
 
 
 def die_at(site: Site, chance: random.Random, point: str) -> tuple[int, str]:

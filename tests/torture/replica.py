@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_GUARD = [path, "--pdeathsig", "KILL"] if (path := shutil.which("setpriv")) else []
+from broker.starting import start
+
+_TESTS = str(Path(__file__).resolve().parents[1])
 
 
 class Replica:
@@ -22,9 +23,14 @@ class Replica:
         self.name = name
         self.log = directory / f"{name}.log"
         self._command = [
-            *_GUARD, sys.executable, "-m", "torture.failing", "run", *arguments, "--instance", name,
+            sys.executable, "-m", "torture.failing", "run", *arguments, "--instance", name,
         ]  # fmt: skip
-        self._variables = {"DISPATCHER_LOG_FORMAT": "json", **variables}
+        paths = [_TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._variables = {
+            "DISPATCHER_LOG_FORMAT": "json",
+            "PYTHONPATH": os.pathsep.join(paths),
+            **variables,
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self.ends: list[int] = []
         """Exit codes of the processes that ended without being asked to, a failpoint included."""
@@ -35,7 +41,7 @@ class Replica:
             return
         inherited = {name: one for name, one in os.environ.items() if not name.startswith("DISPATCHER_")}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = start(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.log.parent,
                 env={**inherited, **self._variables, **(variables or {})},
             )  # fmt: skip

@@ -33,9 +33,7 @@ class Each:
         if other is not None:
             other(site, chance)
             return 1
-        before = self._points.reached()
-        self._points(site, chance)
-        return self._points.reached() - before
+        return int(self._points.next(site, chance)[1])
 
 
 def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(
