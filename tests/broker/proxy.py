@@ -60,6 +60,11 @@ class Hold:
         self.error: int | None = None
         """The error code by which the broker answered the late request; 0 is success."""
 
+    def at_once(self) -> Self:
+        """Let the request go when it comes: only its answer is lost, if the connection is cut."""
+        self._released.set()
+        return self
+
     def wants(self, request: Request) -> bool:
         """Return whether this is the request to hold."""
         return (

@@ -233,6 +233,18 @@ def test_without_that_a_late_abort_loses_a_fire(
     assert after_a_restart(bootstrap, shard, 2) == {1: 1}
 
 
+def test_a_commit_whose_answer_is_lost_counts_once_and_is_looked_at_again(
+    bootstrap: str, proxy: Proxy, prefix: str
+) -> None:
+    shard = shard_of(KafkaShardLog, bootstrap, proxy, prefix)
+    held = proxy.hold(shard.id).at_once()
+    assert shard.fire(2).suspect is not None
+    assert held.release() == SUCCESS
+    shard.log.fence()
+    shard.fire(3)
+    assert after_a_restart(bootstrap, shard, 3) == {1: 1, 2: 1, 3: 1}
+
+
 def test_a_dispatcher_whose_commits_come_late_loses_and_doubles_nothing(
     bootstrap: str, proxy: Proxy, prefix: str, tmp_path: Path
 ) -> None:

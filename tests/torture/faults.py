@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from torture.load import BURST_MS, schedule
+from torture.load import BURST_MS
 from torture.points import POINTS
 from torture.reading import now
 from torture.replica import Replica
@@ -179,7 +179,7 @@ def storm(site: Site, chance: random.Random, ended: threading.Event) -> None:
     """Bring many edits in a second or two: valid, invalid, half-written, empty; a valid one comes last."""
     until = time.monotonic() + chance.uniform(0.5, 2)
     while time.monotonic() < until and not ended.is_set():
-        text = schedule(site.edits)
+        text = site.text()
         match chance.randrange(5):
             case 0:
                 site.edit(text[: chance.randrange(len(text))])

@@ -10,12 +10,13 @@ STEADY, BURST, CRON = 24, 240, 6
 _POLICIES = ("all", "latest", "none")
 
 
-def schedule(edit: int) -> str:
+def schedule(edit: int, scale: int = 1) -> str:
     """Return the schedule of an edit: its number decides what is in it, so that no two are the same."""
-    return json.dumps({"jobs": [*_steady(edit), *_burst(edit), *_cron(edit), *_guests(edit)]})
+    jobs = [*_steady(edit, STEADY * scale), *_burst(edit, BURST * scale), *_cron(edit), *_guests(edit)]
+    return json.dumps({"jobs": jobs})
 
 
-def _steady(edit: int) -> list[dict[str, Any]]:
+def _steady(edit: int, count: int) -> list[dict[str, Any]]:
     return [
         _job(
             f"steady-{number}",
@@ -27,11 +28,11 @@ def _steady(edit: int) -> list[dict[str, Any]]:
             **({"jitterSeconds": 2} if number % 5 == 0 else {}),
             **({"key": "shared"} if number % 7 == 0 else {}),
         )
-        for number in range(STEADY)
+        for number in range(count)
     ]
 
 
-def _burst(edit: int) -> list[dict[str, Any]]:
+def _burst(edit: int, count: int) -> list[dict[str, Any]]:
     """Return jobs due together; every third edit changes them all, every fifth re-times some."""
     return [
         _job(
@@ -40,7 +41,7 @@ def _burst(edit: int) -> list[dict[str, Any]]:
             payload={"edit": edit // 3},
             catchUp=_POLICIES[number % 2],
         )
-        for number in range(BURST)
+        for number in range(count)
     ]
 
 

@@ -80,6 +80,7 @@ class Outcome:
     edits: int = 0
     seconds: float = 0.0
     verdicts: list[Verdict] = field(default_factory=list)
+    fenced: int = 0
     recovery_ms: int = 0
     settle_ms: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -201,6 +202,8 @@ class Scene:
             outcome.wrong += site.stop()
         for site in self.sites:
             self._judge(site, cutoff)
+        if self.phase.torment is faults.freeze and not outcome.fenced:
+            outcome.wrong.append("no producer was fenced, so nothing is known of zombies")
 
     def _settle(self, cutoff: int) -> list[str]:
         """Wait until everything planned before an instant is settled; say which sites never came to it."""
@@ -242,6 +245,7 @@ class Scene:
         outcome.edits += site.edits
         times = [self.live.recovered(site.prefix, fault.at) for fault in site.faults]
         outcome.recovery_ms = max([outcome.recovery_ms, *times])
+        outcome.fenced += sum(replica.says('"kind": "Fenced"') for replica in site.replicas)
         if site.faults and not self._fired_between(site):
             outcome.wrong.append(f"{site.prefix}: no fire while faults happened, so nothing is known")
 

@@ -55,6 +55,8 @@ def as_json(seed: int, outcomes: Sequence[Outcome], wrong: Sequence[str]) -> dic
                 "edits": one.edits,
                 "seconds": round(one.seconds, 1),
                 **{name: one.sum(name) for name in _COUNTS},
+                "fenced": one.fenced,
+                "settled_in_ms": one.settle_ms,
                 "worst_recovery_ms": one.recovery_ms,
                 "faults": dict(one.faults),
                 "hits": dict(one.hits),

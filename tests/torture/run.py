@@ -43,13 +43,13 @@ def run_phases(phases: Sequence[Phase], cluster: Cluster, plan: Plan) -> list[Ou
 
 
 def run_phase(phase: Phase, cluster: Cluster, plan: Plan, count: int) -> Outcome:
-    """Run one phase: the first of its sites has three replicas and four shards, the others two and two."""
+    """Run one phase. The first of its sites is larger: more replicas, more shards, more load."""
     sites = [
         Site(
             cluster.bootstrap,
             f"{phase.name}-{number}",
             plan.directory,
-            Shape(3, 4) if number == 0 else Shape(),
+            Shape(3, 4, scale=3) if number == 0 else Shape(),
         )
         for number in range(plan.sites)
     ]

@@ -34,6 +34,8 @@ class Shape:
 
     replicas: int = 2
     shards: int = 2
+    scale: int = 1
+    """How many times the least load."""
 
 
 class Site:
@@ -41,6 +43,7 @@ class Site:
 
     def __init__(self, bootstrap: str, prefix: str, directory: Path, shape: Shape) -> None:
         self.bootstrap, self.prefix, self.shards = bootstrap, prefix, shape.shards
+        self._scale = shape.scale
         self.directory = directory / prefix
         self.directory.mkdir()
         self.file = self.directory / "schedule.json"
@@ -73,10 +76,14 @@ class Site:
         with self._lock:
             if text is None:
                 self.edits += 1
-                text = schedule(self.edits)
+                text = self.text()
             whole = self.file.with_suffix(".new")
             whole.write_text(text)
             whole.replace(self.file)
+
+    def text(self) -> str:
+        """Return the schedule of the present edit."""
+        return schedule(self.edits, self._scale)
 
     def note(self, name: str) -> None:
         """Note a fault that happens now."""
