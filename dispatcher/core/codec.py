@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dispatcher.core.compact_json import read_json
 from dispatcher.core.instant import Instant
-from dispatcher.core.job import read_json
 from dispatcher.core.ledger import (
     Change,
     ChangeGone,

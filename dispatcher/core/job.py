@@ -14,6 +14,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from dispatcher.core.compact_json import read_json
 from dispatcher.core.partitioner import murmur2
 from dispatcher.core.trigger import Trigger, trigger_from_entry
 
@@ -25,7 +26,6 @@ ROUTE_FIELDS = ("priority", "topic", "key")
 POLICY_FIELDS = ("catchUp", "misfireGraceSeconds", "expiresAfterSeconds")
 DEFAULT_PRIORITY = 5
 DEFAULT_GRACE_SECONDS = 60
-_DECODER = json.JSONDecoder()
 
 
 class CatchUp(StrEnum):
@@ -99,18 +99,6 @@ class Job:
 def encode_definition(entry: Entry) -> bytes:
     """Return the entry as compact UTF-8 JSON, in its author's order."""
     return json.dumps(entry, ensure_ascii=False, separators=(",", ":"), check_circular=False).encode()
-
-
-def read_json(line: bytes) -> Any:
-    """Return the value of a line of compact JSON. Raises ValueError.
-
-    `json.loads` looks for encodings and white space first, which takes as long again.
-    """
-    text = line.decode()
-    value, end = _DECODER.raw_decode(text)
-    if end != len(text):
-        raise ValueError(f"a JSON value ends at {end} of {len(text)}")
-    return value
 
 
 def digest_of(definition: bytes) -> bytes:

@@ -206,5 +206,7 @@ def test_the_checker_shares_no_code_with_the_planner() -> None:
     }
     shared = used & {f"dispatcher.core.{name}" for name in PLANNER}
     assert shared | (used & {"croniter"}) == set()
-    allowed = {f"dispatcher.core.{name}" for name in ("codec", "instant", "ledger", "log_record")}
+    allowed = {
+        f"dispatcher.core.{name}" for name in ("codec", "compact_json", "instant", "ledger", "log_record")
+    }
     assert {one for one in used if one.startswith("dispatcher.core.")} == allowed
