@@ -32,7 +32,11 @@ def run_phases(phases: Sequence[Phase], cluster: Cluster, plan: Plan) -> list[Ou
     for phase in phases:
         count = max(4, round(plan.faults * phase.share))
         plan.tell(f"{phase.name}: begins, {count} times")
-        outcome = run_phase(phase, cluster, plan, count)
+        try:
+            cluster.heal()
+            outcome = run_phase(phase, cluster, plan, count)
+        except Exception as error:  # noqa: BLE001 - one phase that breaks must not hide what the others find
+            outcome = Outcome(phase.name, wrong=[f"it broke: {error!r}"])
         counts = ", ".join(f"{name} {outcome.sum(name)}" for name in ("planned", "lost", "doubled"))
         settled = f"settled in {outcome.settle_ms / 1000:.0f} s"
         plan.tell(f"{phase.name}: {outcome.times} times, {outcome.kills} kills, {settled}, {counts}")
@@ -55,4 +59,8 @@ def run_phase(phase: Phase, cluster: Cluster, plan: Plan, count: int) -> Outcome
     ]
     chance = random.Random(f"{plan.seed}/{phase.name}")
     seconds = min(plan.until - time.monotonic(), 30 + count * phase.seconds)
-    return Scene(phase, cluster, sites, plan.tell).run(count, max(10.0, seconds), chance)
+    outcome = Scene(phase, cluster, sites, plan.tell).run(count, max(10.0, seconds), chance)
+    if not outcome.wrong:
+        for site in sites:
+            site.remove()
+    return outcome
