@@ -140,19 +140,26 @@ class Counting:
         return self._capped[key]
 
     def _latest_but(self, most: int, trigger: Trigger, low: Instant, last: Instant) -> Instant:
-        """Return the instant in [low, last] behind which `most` fires lie, or less when `low` is reached."""
-        self.evaluated += 1
-        if trigger.count_between(low, last) <= most:
-            return low
-        high = last
-        while high - low > 1:
-            middle = (low + high) // 2
-            self.evaluated += 1
-            if trigger.count_between(middle, last) > most:
-                low = middle
+        """Return the instant in [low, last] behind which `most` fires lie, or less when `low` is reached.
+
+        It looks back from the end in growing strides: an interval may begin long before any fire.
+        """
+        high, stride = last, most * _shortest(trigger)
+        while not self._more_than(most, trigger, far := max(low, last - stride), last):
+            if far == low:
+                return low
+            high, stride = far, 2 * stride
+        while high - far > 1:
+            middle = (far + high) // 2
+            if self._more_than(most, trigger, middle, last):
+                far = middle
             else:
                 high = middle
         return high
+
+    def _more_than(self, most: int, trigger: Trigger, after: Instant, last: Instant) -> bool:
+        self.evaluated += 1
+        return trigger.count_between(after, last) > most
 
 
 class Settling:
