@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit bench kill-test lint format schema lock clean
+.PHONY: help run test unit bench simulate torture lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -37,16 +37,21 @@ BENCH := $(addprefix --only ,$(ONLY)) $(if $(SCALE),--scale $(SCALE))
 bench: $(READY) $(KAFKA_LIBS) ## Measure speed and memory on a real Kafka: 20 minutes; ONLY=burst, SCALE=0.1
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH) --json $(if $(strip $(BENCH)),.cache/bench.json,tests/bench/results/latest.json)
 
-KILLS ?= 60
-kill-test: $(READY) $(KAFKA_LIBS) ## Kill a dispatcher KILLS times (60) under load; fail if a fire is lost or doubled
-	PYTHONPATH=tests $(BIN)/python -m broker.kills --kills $(KILLS)
+N ?= 10000
+JOBS ?= 2
+simulate: $(READY) ## Run N=10000 random histories of replicas in memory from SEED; print the shrunk trace of a failure
+	PYTHONPATH=tests $(BIN)/python -m simulation --histories $(N) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+
+KILLS ?= 1000
+torture: $(READY) $(KAFKA_LIBS) ## Kill, pause and mislead replicas and brokers: KILLS=1000, 50 minutes; fail if a fire is lost or doubled
+	PYTHONPATH=tests $(BIN)/python -m torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python .ci/links.py README.md CHANGELOG.md
+	$(BIN)/python .ci/links.py README.md CHANGELOG.md dispatcher/PROTOCOL.md
 	$(BIN)/dispatcher schema | diff schedule/schedule.schema.json -
 
 format: $(READY) ## Let ruff lay out the code and mend what it can
