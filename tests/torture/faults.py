@@ -152,7 +152,7 @@ def roll(site: Site, chance: random.Random) -> int:
     for replica in site.replicas:
         site.note("restart")
         code = replica.terminate()
-        if code not in (0, 4, -signal.SIGTERM):  # the last: it had only just begun to start
+        if code not in (0, 4, -signal.SIGTERM, -signal.SIGABRT):  # the last: it had only just begun to start
             replica.ends.append(code)
         replica.start()
         time.sleep(chance.uniform(0.5, 3))

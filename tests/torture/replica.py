@@ -23,8 +23,9 @@ class Replica:
         self.name = name
         self.log = directory / f"{name}.log"
         self._command = [
-            sys.executable, "-m", "torture.failing", "run", *arguments, "--instance", name,
-        ]  # fmt: skip
+            *(sys.executable, "-X", "faulthandler", "-m", "torture.failing", "run"),
+            *(*arguments, "--instance", name),
+        ]
         paths = [_TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._variables = {
             "DISPATCHER_LOG_FORMAT": "json",
@@ -34,6 +35,8 @@ class Replica:
         self._process: subprocess.Popen[bytes] | None = None
         self.ends: list[int] = []
         """Exit codes of the processes that ended without being asked to, a failpoint included."""
+        self.stuck = 0
+        """How often SIGTERM did not end the process in time."""
 
     def start(self, variables: Mapping[str, str] | None = None) -> None:
         """Start the process; one that is there already, or ended by itself, is reaped first."""
@@ -83,8 +86,10 @@ class Replica:
         self._end(signal.SIGKILL, 10)
 
     def terminate(self, seconds: float = 20) -> int:
-        """SIGTERM; return the exit code, or that of the kill when it does not end in time."""
-        return self._end(signal.SIGTERM, seconds)
+        """SIGTERM; return the exit code. One that does not end in time says where it is, and is killed."""
+        code = self._end(signal.SIGTERM, seconds)
+        self.stuck += code == -signal.SIGABRT
+        return code
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to a process that may be gone."""
@@ -102,7 +107,7 @@ class Replica:
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._process.send_signal(signal.SIGABRT)
             code = self._process.wait(10)
         self._process = None
         return code

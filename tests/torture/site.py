@@ -138,6 +138,10 @@ class Site:
             odd = [code for code in replica.ends if code not in (-signal.SIGKILL, 4)]
             if odd:
                 wrong.append(f"{replica.log} ended by itself with {odd}")
+            if replica.stuck:
+                wrong.append(
+                    f"{replica.log}: {replica.stuck} times SIGTERM did not end it; its threads are there"
+                )
             if broken := replica.says('"thread.failed"'):
                 wrong.append(f"{replica.log} tells of {broken} threads that failed")
         return wrong
