@@ -29,6 +29,7 @@ _MOST_REACHED = {
     **dict.fromkeys(("before-flip", "after-flip"), 1),
     **dict.fromkeys(("during-fence", "during-replay"), 2),
 }
+_STARTED = '"daemon.started"'
 _TAKEN = '"shard.taken"'
 _EDITED = ("during-change", "before-flip", "after-flip")
 
@@ -148,13 +149,17 @@ def step_clock(site: Site, chance: random.Random) -> int:
 
 
 def roll(site: Site, chance: random.Random) -> int:
-    """Restart every replica in good order, one after the other."""
+    """Restart every replica in good order, one after the other, each once the one before is up."""
     for replica in site.replicas:
         site.note("restart")
+        before = replica.says(_STARTED)
         code = replica.terminate()
         if code not in (0, 4, -signal.SIGTERM, -signal.SIGABRT):  # the last: it had only just begun to start
             replica.ends.append(code)
         replica.start()
+        end = time.monotonic() + _HIT_S
+        while replica.says(_STARTED) == before and time.monotonic() < end:
+            time.sleep(0.05)
         time.sleep(chance.uniform(0.5, 3))
     return len(site.replicas)
 
