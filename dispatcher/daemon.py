@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import structlog
@@ -44,6 +44,10 @@ COLLECTOR = (100_000, 50, 1_000)
 """A full collection walks every job and holds all threads meanwhile: it must be rare."""
 
 
+SIGNAL_SECONDS = 1.0
+"""A signal that another thread gets does not end the wait of the main one, which runs its handler after it."""
+
+
 class Word(Enum):
     """What a running daemon is told."""
 
@@ -57,6 +61,15 @@ class Member(Service, Protocol):
     def silence(self) -> float:
         """Return for how many seconds none has."""
         ...
+
+
+def next_word(words: SimpleQueue[Word]) -> Word:
+    """Wait for a word, in slices in which handlers of signals can put one there."""
+    while True:
+        try:
+            return words.get(timeout=SIGNAL_SECONDS)
+        except Empty:
+            continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +149,7 @@ class Daemon:
             self._say.info(
                 "daemon.started", instance=self._plant.instance, schedule=str(self._plant.schedule)
             )
-            while self._words.get() is Word.RELOAD:
+            while next_word(self._words) is Word.RELOAD:
                 self.feed.recheck()
         finally:
             self._shut_down(started)
