@@ -45,7 +45,7 @@ COLLECTOR = (100_000, 50, 1_000)
 
 
 SIGNAL_SECONDS = 1.0
-"""A signal that another thread gets does not end the wait of the main one, which runs its handler after it."""
+"""A signal that another thread gets does not end the wait of the main one, which runs its handler later."""
 
 
 class Word(Enum):
