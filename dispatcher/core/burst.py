@@ -16,7 +16,7 @@ from dispatcher.core.job import Job
 from dispatcher.core.ledger import Position
 from dispatcher.core.message import Outgoing
 from dispatcher.core.record import JobRecord
-from dispatcher.core.schedule import ChangeSet
+from dispatcher.core.schedule import ChangeSet, seen_by
 from dispatcher.core.trigger import Trigger
 
 _MARGIN_MS = 250
@@ -61,15 +61,17 @@ def strayed(at: Instant, now: Instant, limits: Limits) -> str | None:
     return None
 
 
-def touches(change: ChangeSet, records: Mapping[str, JobRecord], position: Position, at: Instant) -> bool:
-    """Return whether it makes a difference to any fire that a change waits for the commit of an instant.
+def touches(
+    change: ChangeSet, records: Mapping[str, JobRecord], position: Position, at: Instant, now: Instant
+) -> bool:
+    """Return whether it matters to any fire that a change waits, at `now`, for the commit of an instant.
 
     Now it takes effect after what `Changing` says, then after the instant itself. These are the same unless
     a job that it adds, removes or changes has a planned instant, old or new, between the two.
     """
     if change.base != position.change:
         return True
-    after = max(change.seen, position.cursor.due, position.effective_from)
+    after = max(seen_by(change, now), position.cursor.due, position.effective_from)
     return after < at and any(_plans(trigger, after, at) for trigger in _triggers(change, records))
 
 

@@ -25,7 +25,7 @@ from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job
 from dispatcher.core.ledger import Change, Fact, Revision, RevisionGone
 from dispatcher.core.message import MessageMaker
-from dispatcher.core.schedule import ChangeSet
+from dispatcher.core.schedule import ChangeSet, seen_by
 from dispatcher.core.state import ShardState
 
 _REVISIONS_KEPT = 1_000
@@ -193,7 +193,7 @@ class Changing:
     ) -> bool:
         """Put into the draft what puts a change in force."""
         position = into.position
-        effective_from = max(change.seen, position.cursor.due, position.effective_from)
+        effective_from = max(seen_by(change, now), position.cursor.due, position.effective_from)
         numbered = Numbered(number, change.revision, effective_from, keep_old=bool(position.backlog))
         into.kind = "change"
         if staged:

@@ -55,6 +55,11 @@ class ChangeSet:
         return len(self.added) + len(self.changed) + len(self.removed)
 
 
+def seen_by(change: ChangeSet, now: Instant) -> Instant:
+    """Return when a change was seen, `now` at the latest: the clock may have been wrong then."""
+    return min(change.seen, now)
+
+
 @dataclass(frozen=True, slots=True)
 class RemovalGuard:
     """When a file that drops many jobs at once is held: more than `share` of them, and at least `least`."""

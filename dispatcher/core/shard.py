@@ -68,7 +68,7 @@ class Shard:
         if state.identity != identity:
             draft.facts.append(identity)
         if state.identity is not None and _rules(state.identity) != _rules(identity):
-            self._change_rules(now, draft, state.identity, identity)
+            self._change_rules(draft, state.identity, identity)
         return self._encoder.batch(draft, now)
 
     def resume(self) -> None:
@@ -133,11 +133,11 @@ class Shard:
         """Learn that the commands were read to the end they had: backlog need not wait for them."""
         self._catching_up.commands_read()
 
-    def disturbs(self, at: Instant) -> bool:
+    def disturbs(self, at: Instant, now: Instant) -> bool:
         """Return whether a change came that what is staged for an instant must not be committed before."""
         change = self.changing.pending
         return change is not None and (
-            len(change) > self._limits.piece or touches(change, self.state.records, self._position(), at)
+            len(change) > self._limits.piece or touches(change, self.state.records, self._position(), at, now)
         )
 
     def tell(self, event: Event) -> None:
@@ -275,10 +275,13 @@ class Shard:
         held, self.clock_hold = self.clock_hold is not None, None
         return held
 
-    def _change_rules(self, now: Instant, draft: Draft, before: Identity, after: Identity) -> None:
-        """Note as a change of its own that the rules of time, or the cron engine, are others than before."""
+    def _change_rules(self, draft: Draft, before: Identity, after: Identity) -> None:
+        """Note as a change of its own that the rules of time, or the cron engine, are others than before.
+
+        They plan all that is not settled. The clock has no say: nobody knows yet whether it is right.
+        """
         number = self.state.next_change()
-        effective_from = max(now, draft.position.cursor.due, draft.position.effective_from)
+        effective_from = max(draft.position.cursor.due, draft.position.effective_from)
         draft.facts.append(Change(number, effective_from))
         draft.move(change=number, effective_from=effective_from)
         data = {

@@ -132,7 +132,7 @@ class ShardHistory:
     def other_rules(self, at: int, ours: str) -> bool:
         """Return whether a fire was planned by another release of the time zone data than ours."""
         release = self.tzdata or ours
-        for rules in sorted(self.rules, key=lambda one: one.after, reverse=True):
+        for rules in reversed(self.rules):
             release = rules.new if at > rules.after else rules.old
             if at > rules.after:
                 break

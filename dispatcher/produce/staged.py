@@ -30,6 +30,6 @@ class Staged:
             return shard.clock_hold
         if reading.now < self.at and reading.monotonic - self.since > limits.stage_ahead_ms + _SLACK_MS:
             return "it has waited for longer than stagings may: the clock is slow, or was set back"
-        if shard.disturbs(self.at):
+        if shard.disturbs(self.at, reading.now):
             return "a change of the schedule has to come before it"
         return strayed(self.at, reading.now, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -85,3 +86,31 @@ def test_what_a_jump_makes_missed_may_be_given_up_with_the_word_that_accepts_it(
     bench.is_exact()
     assert bench.skips() == [("a", "dropped", (end - 1) // MINUTE - T0 // MINUTE)]
     assert [data["done"] for _, data in bench.events("command.obeyed")] == [True, True]
+
+
+@pytest.mark.parametrize("jump", [HOUR + MINUTE, 400 * DAY])
+def test_an_edit_that_a_wrong_clock_saw_takes_force_once_the_clock_is_right(jump: int) -> None:
+    bench = Bench()
+    bench.started(job("a"))
+    jumped(bench, jump, running=True)
+    bench.offer(job("new"), revision="r2")
+    bench.rest()
+    bench.clock.jump(-jump)
+    bench.broker.ahead_ms = 0
+    say(bench, Command("accept-clock", "x"), 1)
+    bench.minutes(1)
+    bench.is_exact("new@2026-11-20T12:01:00Z")
+
+
+def test_new_rules_of_time_at_a_start_with_a_wrong_clock_keep_no_later_edit_from_taking_force() -> None:
+    bench = Bench()
+    bench.started(job("a"))
+    bench.identity = replace(bench.identity, tzdata="2027a")
+    jumped(bench, 400 * DAY, running=False)
+    bench.clock.jump(-400 * DAY)
+    bench.broker.ahead_ms = 0
+    say(bench, Command("accept-clock", "x"), 1)
+    bench.offer(job("new"), revision="r2")
+    bench.rest()
+    bench.minutes(1)
+    assert bench.broker.ids()[-1] == "new@2026-11-20T12:04:00Z"

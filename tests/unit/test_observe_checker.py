@@ -483,6 +483,15 @@ def test_what_other_time_zone_data_planned_is_not_called_wrong() -> None:
     assert (verdict.unknown, verdict.lost, verdict.unjudged, verdict.unexpected) == (10, 0, 2, 0)
 
 
+def test_of_rules_that_changed_twice_at_one_place_the_later_ones_count() -> None:
+    written = Written()
+    written.add("a", cronTime="* * * * * *", timezone="Africa/Casablanca")
+    for change, (old, new) in enumerate([("2020.1", "2021.1"), ("2021.1", RELEASE)], 2):
+        rules = {"before": {"tzdata": old, "engine": "7"}, "after": {"tzdata": new, "engine": "7"}}
+        written.event("schedule.applied", {"change": change, "effectiveFrom": to_text(T0), "rules": rules})
+    assert (written.verdict().unknown, written.verdict().lost) == (0, 10)
+
+
 def test_the_ledger_tells_which_time_zone_data_is_in_use() -> None:
     written = Written()
     written.add("a", cronTime="* * * * * *", timezone="Africa/Casablanca")
