@@ -58,6 +58,8 @@ class Ownership:
         self._assigned: set[int] = set()
         self._answered = False
         """Whether the group has spoken: then its word alone counts."""
+        self._yielded: set[int] = set()
+        """Shards that another replica took: only the group gives them back, whatever name that one bears."""
         self._say = structlog.get_logger()
         self._loop = Loop("ownership", self._step, close=self._close, failed=failed)
 
@@ -137,8 +139,8 @@ class Ownership:
         return 0
 
     def _claim(self, shards: list[int]) -> None:
-        """Take what was this instance's before, unless the group has spoken: its word is newer."""
-        if not self._answered:
+        """Take what was this instance's before, unless the group has spoken or another took it since."""
+        if not self._answered and self._yielded.isdisjoint(shards):
             self._say.info("shards.claimed", shards=shards, why="the last owner was this instance")
             self._host.take(shards)
 
@@ -150,6 +152,7 @@ class Ownership:
         if ours:
             self._host.take(sorted(ours))
         else:
+            self._yielded.update(shards)
             self._say.warning(
                 "shards.yielded",
                 shards=shards,

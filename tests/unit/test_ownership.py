@@ -86,6 +86,17 @@ def test_a_shard_of_the_ledgers_word_ends_when_it_is_fenced_and_is_not_taken_bac
     assert "DISPATCHER_INSTANCE" in told[0]["advice"]
 
 
+def test_twins_that_the_group_has_not_answered_yet_do_not_take_a_shard_in_turns(desk: Desk) -> None:
+    desk.ownership.ours_before(2)
+    desk.work()
+    desk.ownership.fenced(2)
+    desk.work()
+    desk.ownership.ours_before(2)  # the twin's claim, which bears the same name
+    assert desk.work() == set()
+    desk.ownership.assigned([2])
+    assert desk.work() == {2}
+
+
 def test_a_shard_of_the_groups_word_is_taken_back_when_it_is_fenced(desk: Desk) -> None:
     desk.ownership.assigned([2])
     desk.work()
