@@ -55,14 +55,14 @@ class Obeying:
         self._known: dict[str, None] = {}
 
     def take(self, command: Command | None, next_offset: int) -> None:
-        """Take a command (None: a record that was none) and the offset behind it."""
-        self._letters.append(_Letter(command, next_offset))
+        """Take a command (None: a record that was none) and the offset behind it; one read before is left."""
+        if next_offset > self._read_to():
+            self._letters.append(_Letter(command, next_offset))
 
     def committed(self) -> None:
         """Forget what the committed position lies behind."""
-        read_to = self._state.position.commands if self._state.position is not None else None
-        if read_to is not None:
-            self._letters = [letter for letter in self._letters if letter.after > read_to]
+        read_to = self._read_to()
+        self._letters = [letter for letter in self._letters if letter.after > read_to]
 
     def draft(self, now: Instant, into: Draft, *, held: bool) -> bool:
         """Obey what may be obeyed into a draft; return whether there was anything.
@@ -78,6 +78,11 @@ class Obeying:
                 self._obey(letter, letter.command, now, into)
         into.move(commands=letters[-1].after)
         return True
+
+    def _read_to(self) -> int:
+        """Return the offset up to which commands were obeyed, by the committed position."""
+        position = self._state.position
+        return 0 if position is None or position.commands is None else position.commands
 
     def _due(self, now: Instant, *, held: bool) -> list[_Letter]:
         if not held or any(_accepts(letter.command, now) for letter in self._letters):

@@ -447,3 +447,14 @@ def test_a_repeated_command_is_answered_once() -> None:
     assert len(world.events_of("command.obeyed")) == 1
     assert world.shard.state.position is not None
     assert world.shard.state.position.commands == 3
+
+
+def test_a_command_that_comes_again_from_an_earlier_read_moves_nothing_back() -> None:
+    world = held()
+    for offset in (1, 2):
+        world.shard.take(Command("ask-held", f"c{offset}"), offset)
+    world.run(T0)
+    world.shard.take(Command("ask-held", "c1"), 1)
+    world.run(T0)
+    assert world.shard.state.position is not None
+    assert world.shard.state.position.commands == 2
