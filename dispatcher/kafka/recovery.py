@@ -180,18 +180,23 @@ class Look:
     def _read_ledger(
         self, consumer: Consumer, spans: Mapping[Place, Span], expected: Identity | None
     ) -> None:
-        """Read the ledger's ends; further back what they lack, or what seems wrong and may be outdated."""
+        """Read the ledger's ends; further back what they lack, or what seems wrong and may be outdated.
+
+        Of the beginning only the identity counts: any other record there may have a later one between.
+        """
         tails = self._tails(spans)
         self._take(consumer, tails)
         heads = {place: (spans[place][0], start) for place, (start, _) in tails.items()}
+        blind = self._lacking(CURSOR_KEY, heads)
         nameless = self._lacking(IDENTITY_KEY, heads)
-        self._take(consumer, nameless, most=self._depth.offsets, older=True)
+        first = {place: (low, min(end, low + self._depth.offsets)) for place, (low, end) in nameless.items()}
+        self._take(consumer, first, only=IDENTITY_KEY)
         doubtful = {
             place: span
             for place, span in nameless.items()
             if expected is not None and self._shards[place[1]].outdated(expected)
         }
-        self._take(consumer, {**doubtful, **self._lacking(CURSOR_KEY, heads)}, older=True)
+        self._take(consumer, {**doubtful, **blind}, older=True)
 
     def _tails(self, spans: Mapping[Place, Span]) -> dict[Place, Span]:
         return {place: (self._start(place, *span), span[1]) for place, span in spans.items()}
@@ -209,16 +214,18 @@ class Look:
         }
 
     def _take(
-        self, consumer: Consumer, spans: Mapping[Place, Span], *, most: int | None = None, older: bool = False
+        self,
+        consumer: Consumer,
+        spans: Mapping[Place, Span],
+        *,
+        only: bytes | None = None,
+        older: bool = False,
     ) -> None:
-        """Gather what lies in spans of offsets, of each at most the first so many."""
-        ends = {
-            place: (start, end if most is None else min(end, start + most))
-            for place, (start, end) in spans.items()
-            if start < end
-        }
+        """Gather what lies in spans of offsets: before what is known of the ledger, or of one key only."""
+        ends = {place: (start, end) for place, (start, end) in spans.items() if start < end}
         for message in self._messages(consumer, ends):
-            self._note(message, older=older)
+            if only is None or message.key() == only:
+                self._note(message, older=older)
         for shard in self._shards:
             shard.settle()
 

@@ -388,6 +388,19 @@ def test_a_look_beside_a_dispatcher_at_work_finds_nothing_wrong(place: Place, tm
                 assert [shard.identity for shard in facts.by_shard] == [expected] * SHARDS
 
 
+def test_a_ledger_that_ends_in_aborted_transactions_is_as_old_as_its_last_position(place: Place) -> None:
+    place.run(fires=30)
+    for shard in range(SHARDS):
+        log = KafkaShardLog(Connection(place.bootstrap), place.names, shard)
+        for _ in range(GLANCE.offsets):
+            log.fence()
+            log.stage([(place.names.ledger, b"{}", b"owner", shard, None)], 0)
+            log.close()
+    connection, names = Connection(place.bootstrap), topic_plan(place.names, SHARDS).names()
+    expected = identity_of(KafkaTopics(connection), place.names, SHARDS)
+    assert diagnose(Look(connection, place.names, SHARDS, GLANCE).facts(names, expected)) == ()
+
+
 def test_topics_that_were_never_created_are_no_loss(kafka: str, prefix: str, tmp_path: Path) -> None:
     fresh = Place(kafka, TopicNames(prefix), tmp_path)
     done = fresh.command("recover", "--yes", "--shards", str(SHARDS))
