@@ -22,7 +22,7 @@ _TOLD = {
     "committed": "once, or doubled",
     "skipped": "recorded, with a reason",
     "pending": "not settled yet, by the ledger",
-    "unknown": "their topic no longer holds that time",
+    "unknown": "their topic no longer holds that time, or the ledger less than the events",
     "unjudged": "fires found from before the history that is kept",
     "untimed": "committed, but when cannot be told",
     "lost": "neither committed nor skipped",

@@ -92,14 +92,14 @@ class Judging:
         """Return what a fire is that is neither committed nor skipped: pending, unknown or lost."""
         tenure = slot.tenure
         due = planned + tenure.version.delay
+        shard = self._history.shards[tenure.shard]
         if standings is not None:
             name = tenure.version.name.decode()
             standing = standings.get(tenure.shard)
             if standing is None or standing.awaits(due, name, f"{name}@{to_text(planned)}"):
-                return "pending"
+                return "unknown" if standing is not None and shard.beyond(standing) else "pending"
         if due <= reach.get(slot.topic, -1):
             return "unknown"
-        shard = self._history.shards[tenure.shard]
         other = tenure.version.timing.zoned and shard.other_rules(planned, self._history.tzdata)
         return "unknown" if other else "lost"
 

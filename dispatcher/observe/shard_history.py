@@ -138,6 +138,11 @@ class ShardHistory:
                 break
         return release != ours
 
+    def beyond(self, standing: Standing) -> bool:
+        """Return whether the events tell of more than the ledger: then it was lost, or is an older copy."""
+        known = 0 if standing.position is None else standing.position.change
+        return max([*self.applied, *self.recovered], default=0) > known
+
     def given_up(self, due: int, planned: int) -> str | None:
         """Return why a fire that was not committed was given up, None when it was not."""
         for one in self.recovered.values():

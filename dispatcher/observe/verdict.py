@@ -43,9 +43,10 @@ class Verdict:
 
     `planned = committed + skipped + pending + unknown + lost`: each planned fire is in one of them, and a
     doubled one in `committed` if it was, else in `skipped`. `pending` are not settled yet, `unknown` may have
-    been committed to a part of a topic that is no longer kept. `early` and `untimed` count records: sent
-    before they were due, or with no telling when. `unexpected` are fires nobody planned, `miscounted` records
-    of history that do not add up. `unjudged` are records of fires planned before history reaches.
+    been committed to a part of a topic that is no longer kept, or their ledger was lost, or is an older copy.
+    `early` and `untimed` count records: sent before they were due, or with no telling when. `unexpected` are
+    fires nobody planned, `miscounted` records of history that do not add up. `unjudged` are records of fires
+    planned before history reaches.
     `wrong` lists at most 100 of each kind; the counts are exact.
     """
 

@@ -356,7 +356,6 @@ DRAINED = replace(AT_FIVE, backlog=(replace(MISSED, drained=Cursor(T0 + 2000, "a
         (standing(BACKLOG), 7),
         (standing(DRAINED), 6),
         (standing(AT_FIVE, f"a@{to_text(T0 + 2000)}"), 6),
-        (standing(None), 10),
         ({}, 10),
     ],
 )
@@ -365,6 +364,16 @@ def test_what_is_not_settled_yet_is_pending(standings: dict[int, Standing] | Non
     written.add("a")
     verdict = written.verdict(standings=standings)
     assert (verdict.pending, verdict.lost) == (pending, 10 - pending)
+
+
+@pytest.mark.parametrize("position", [None, replace(AT_FIVE, change=0)], ids=["lost", "an older copy"])
+def test_a_ledger_that_holds_less_than_the_events_tell_cannot_say_what_is_pending(
+    position: Position | None,
+) -> None:
+    written = Written()
+    written.add("a")
+    verdict = written.verdict(standings=standing(position))
+    assert (verdict.pending, verdict.unknown) == (0, 10 if position is None else 5)
 
 
 def test_the_standings_are_those_of_the_ledger() -> None:
