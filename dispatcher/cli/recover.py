@@ -67,6 +67,7 @@ def recover(in_force: InForce, *, yes: bool, as_json: bool) -> None:
         _refuse_while_alive(in_force)
         if not yes:
             click.confirm("Go on like that?", abort=True)
+            _refuse_while_alive(in_force)  # somebody may have started one while nobody answered
         with waiting("Recovering"):
             _perform(in_force, facts, shards)
     if as_json:
