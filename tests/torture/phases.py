@@ -226,7 +226,8 @@ class Scene:
         if told := unsettled(site.prefix, site.shards, seen, cutoff):
             return told
         verdict = judge(site.prefix, site.shards, [one.record for one in seen], cutoff, {})
-        return [f"{verdict.pending} fires are pending"] if verdict.pending else []
+        waiting = verdict.pending + verdict.unknown
+        return [f"{waiting} fires are pending, or not known of"] if waiting else []
 
     def _judge(self, site: Site, cutoff: int) -> None:
         outcome, bootstrap = self.outcome, self.cluster.bootstrap
@@ -237,8 +238,9 @@ class Scene:
         verdict = judge(site.prefix, site.shards, records, cutoff, arrivals)
         outcome.wrong += [f"{site.prefix}: {one}" for one in verdict.wrong[:20]]
         outcome.wrong += [f"{site.prefix}: {one}" for one in disagreements(seen, records)]
-        if verdict.pending or not verdict.judged:
-            outcome.wrong.append(f"{site.prefix}: {verdict.pending} fires are not settled")
+        if verdict.pending or verdict.unknown or not verdict.judged:
+            told = f"{verdict.pending} fires are not settled, {verdict.unknown} unknown"
+            outcome.wrong.append(f"{site.prefix}: {told}")
         outcome.verdicts.append(verdict)
         outcome.faults += Counter(fault.name for fault in site.faults)
         outcome.hits += site.hits()
