@@ -12,12 +12,12 @@ from dispatcher import logs
 from dispatcher.cli.asking import asking, new_id, tell, timeout_option
 from dispatcher.cli.files import load_schedule
 from dispatcher.cli.options import example, json_option, moment, settings_options
+from dispatcher.cli.preflight import identity_of
 from dispatcher.cli.show import printable_lines, waiting, write_json, write_table
 from dispatcher.cli.topics import connection_of, mend_command, plan_of
 from dispatcher.clock import SystemClock
 from dispatcher.core.batch import Limits
 from dispatcher.core.command import Command
-from dispatcher.core.cron import engine_version
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.ledger import Identity
 from dispatcher.core.ledger_copy import LedgerCopy
@@ -25,7 +25,6 @@ from dispatcher.core.message import TopicNames
 from dispatcher.core.outlook import Outlook, outlook, to_give_up
 from dispatcher.core.schedule import Schedule
 from dispatcher.core.state import ShardState
-from dispatcher.core.zone import tzdata_version
 from dispatcher.errors import InvalidSchedule, ScheduleUnreadable, TopicsUnfit
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topics import KafkaTopics
@@ -134,12 +133,9 @@ def _states(in_force: InForce) -> list[ShardState]:
     settings = in_force.settings
     names, plan = TopicNames(settings.prefix), plan_of(settings)
     admin = KafkaTopics(connection_of(settings))
-    found = admin.identity([names.ledger, names.commands])
-    expected = Identity(
-        found.cluster, dict(found.topics), settings.shards, tzdata_version(), engine_version()
-    )
+    expected = identity_of(admin, names, settings.shards)
     # A wrong number of shards is better told by the ledger than by topics that do not fit it.
-    states = [_state(settings, 0, expected)] if names.ledger in found.topics else []
+    states = [_state(settings, 0, expected)] if names.ledger in expected.topics else []
     if faults := admin.check(plan):
         raise TopicsUnfit(faults, mend_command(in_force))
     return [*states, *(_state(settings, shard, expected) for shard in range(1, settings.shards))]
