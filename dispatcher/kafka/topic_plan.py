@@ -134,14 +134,18 @@ def topic_plan(
     retention: Retention = Retention(),
 ) -> TopicPlan:
     """Return the topics of an installation of `shards` shards; lanes and dead get `job_partitions`."""
-    jobs = tuple(names.lane(lane) for lane in Lane)
+    jobs = tuple(map(names.lane, Lane))
+    lane = (*_deleted(retention.jobs), _OWN_TIME)
     return TopicPlan(
         shapes=(
             TopicShape(names.shards, shards, 0, _deleted(7 * _DAY)),
             TopicShape(names.ledger, shards, 0, _LEDGER),
             TopicShape(names.commands, shards, 0, _deleted(retention.commands)),
             TopicShape(names.events, shards, 0, (*_deleted(retention.events), _WHOLE_JOBS)),
-            *(TopicShape(job, job_partitions, shards, _deleted(retention.jobs)) for job in jobs),
+            *(
+                TopicShape(job, job_partitions, shards, (*_deleted(retention.jobs), _OWN_TIME))
+                for job in jobs
+            ),
             TopicShape(names.dead, job_partitions, shards, _deleted(retention.dead)),
         ),
         events=names.events,
@@ -163,6 +167,9 @@ def _kept(settings: Mapping[str, str]) -> float:
 
 _WHOLE_JOBS = Rule("max.message.bytes", str(16 * _MEBIBYTE), Bound.AT_LEAST)
 """Records of these topics hold definitions of jobs, old and new, larger than a lane may take."""
+
+_OWN_TIME = Rule("message.timestamp.type", "CreateTime")
+"""A staged burst carries its instant; the broker's own time would be before it."""
 
 _LEDGER = (
     Rule("cleanup.policy", "compact"),
