@@ -6,6 +6,7 @@ version of a job about 500. Places are kept for offenders alone: a second readin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from dispatcher.observe.timing import Window
 from dispatcher.observe.verdict import Findings, Place, Verdict, Wrong
 
 FIRE_TYPE = b"dispatcher.fire"
+LEAST_BURST = 1_000
+"""So many fires of one shard and instant may have been staged; fewer were sent when their time stamps say."""
 _COMMITS, _SKIP, _MOST = 3, 4, 12
 _SKIPPED = bytes(byte if byte & _MOST == _MOST else byte + _SKIP for byte in range(16)) + bytes(
     range(16, 256)
@@ -41,7 +44,8 @@ class Tally:
         self._retries: dict[tuple[bytes, int, int], int] = {}
         self._later: dict[int, list[Place]] = {}
         self._reach: dict[str, int] = {}
-        self._untimed = self._unjudged = 0
+        self._unjudged = 0
+        self._on_time: Counter[tuple[int, int]] = Counter()
         for fault in [*history.faults, *self._incomplete()]:
             self._find(fault)
         for skip in history.skips:
@@ -105,7 +109,8 @@ class Tally:
         """
         judging = Judging(self._history, self._slots, self._marks, self._findings, self._reasons)
         found = judging.verdict(self._reach, standings, self._later)
-        return replace(found, untimed=self._untimed, unjudged=self._unjudged)
+        untimed = sum(count for count in self._on_time.values() if count >= LEAST_BURST)
+        return replace(found, untimed=untimed, unjudged=self._unjudged)
 
     # What a record may be.
 
@@ -141,7 +146,7 @@ class Tally:
         if seen == due and seen_at is None:
             landed = self._history.shards[slot.tenure.shard].bursts.get(due)
             if landed is None:
-                self._untimed += 1
+                self._on_time[slot.tenure.shard, due] += 1
                 return
             seen = landed
         if seen < due and self._findings.wants("early"):

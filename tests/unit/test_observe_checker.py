@@ -10,6 +10,7 @@ import pytest
 from test_shard_histories import Shaken
 from verify_world import RELEASE, T0, Written, definition, good, seconds
 
+from dispatcher.core.batch import Limits
 from dispatcher.core.instant import to_text
 from dispatcher.core.ledger import (
     Change,
@@ -22,6 +23,7 @@ from dispatcher.core.ledger import (
     Version,
 )
 from dispatcher.core.log_record import Record
+from dispatcher.observe import tally as tallying
 from dispatcher.observe.checker import Checker
 from dispatcher.observe.shard_history import Standing
 from dispatcher.observe.verdict import KINDS, MOST_LISTED, Place, Verdict
@@ -304,9 +306,14 @@ def test_due_is_the_planned_instant_and_the_jobs_own_delay() -> None:
     assert written.verdict().clean
 
 
-def test_when_a_fire_with_the_time_of_its_instant_was_committed_its_burst_tells() -> None:
+def test_when_a_fire_with_the_time_of_its_instant_was_committed_its_burst_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     written = good()
     written.fires = [one._replace(timestamp=one.timestamp - 1) for one in written.fires]
+    assert written.verdict() == Verdict(planned=10, committed=10), "so few are never staged"
+    assert Limits().stage_from == tallying.LEAST_BURST
+    monkeypatch.setattr(tallying, "LEAST_BURST", 1)
     assert written.verdict() == Verdict(planned=10, committed=10, untimed=10)
     for planned in seconds(9):
         data = {"due": to_text(planned), "fires": 1, "committedAt": to_text(planned)}
