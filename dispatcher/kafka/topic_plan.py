@@ -142,10 +142,7 @@ def topic_plan(
             TopicShape(names.ledger, shards, 0, _LEDGER),
             TopicShape(names.commands, shards, 0, _deleted(retention.commands)),
             TopicShape(names.events, shards, 0, (*_deleted(retention.events), _WHOLE_JOBS)),
-            *(
-                TopicShape(job, job_partitions, shards, (*_deleted(retention.jobs), _OWN_TIME))
-                for job in jobs
-            ),
+            *(TopicShape(job, job_partitions, shards, lane) for job in jobs),
             TopicShape(names.dead, job_partitions, shards, _deleted(retention.dead)),
         ),
         events=names.events,
