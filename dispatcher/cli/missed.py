@@ -12,9 +12,9 @@ from dispatcher import logs
 from dispatcher.cli.asking import asking, new_id, tell, timeout_option
 from dispatcher.cli.files import load_schedule
 from dispatcher.cli.options import example, json_option, moment, settings_options
-from dispatcher.cli.preflight import identity_of
+from dispatcher.cli.preflight import identity_of, preflight
 from dispatcher.cli.show import printable_lines, waiting, write_json, write_table
-from dispatcher.cli.topics import connection_of, mend_command, plan_of
+from dispatcher.cli.topics import connection_of
 from dispatcher.clock import SystemClock
 from dispatcher.core.batch import Limits
 from dispatcher.core.command import Command
@@ -25,7 +25,7 @@ from dispatcher.core.message import TopicNames
 from dispatcher.core.outlook import Outlook, outlook, to_give_up
 from dispatcher.core.schedule import Schedule
 from dispatcher.core.state import ShardState
-from dispatcher.errors import InvalidSchedule, ScheduleUnreadable, TopicsUnfit
+from dispatcher.errors import InvalidSchedule, ScheduleUnreadable
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.produce.ledger import check_identity, read_to_end
@@ -130,15 +130,10 @@ def _facts(row: Outlook) -> dict[str, object]:
 
 def _states(in_force: InForce) -> list[ShardState]:
     """Return what the ledger says of every shard. Raises TopicsUnfit or LedgerUnfit as a start does."""
-    settings = in_force.settings
-    names, plan = TopicNames(settings.prefix), plan_of(settings)
-    admin = KafkaTopics(connection_of(settings))
-    expected = identity_of(admin, names, settings.shards)
-    # A wrong number of shards is better told by the ledger than by topics that do not fit it.
-    states = [_state(settings, 0, expected)] if names.ledger in expected.topics else []
-    if faults := admin.check(plan):
-        raise TopicsUnfit(faults, mend_command(in_force))
-    return [*states, *(_state(settings, shard, expected) for shard in range(1, settings.shards))]
+    settings, connection = in_force.settings, connection_of(in_force.settings)
+    preflight(in_force, connection)
+    expected = identity_of(KafkaTopics(connection), TopicNames(settings.prefix), settings.shards)
+    return [_state(settings, shard, expected) for shard in range(settings.shards)]
 
 
 def _state(settings: Settings, shard: int, expected: Identity) -> ShardState:

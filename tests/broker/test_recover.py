@@ -99,10 +99,12 @@ class Place:
         """Let a dispatcher fire, and stop it well."""
         self.started += 1
         log = self.home / f"run{self.started}.log"
-        before = self.fires().total()
         words = self.flags(flags)
+        shards = int(words[words.index("--shards") + 1])
         with Dispatcher(self.bootstrap, self.names.prefix, self.schedule, log, *words) as dispatcher:
-            dispatcher.says("schedule.applied" if self.started == 1 else "shard.taken", SECONDS)
+            told = "schedule.applied" if self.started == 1 else "shard.taken"
+            eventually(lambda: dispatcher.text().count(told) >= shards, SECONDS)
+            before = self.fires().total()
             eventually(lambda: self.fires().total() >= before + fires, SECONDS)
             assert dispatcher.terminate() == 0
 
@@ -282,6 +284,7 @@ def test_a_ledger_that_cannot_be_trusted_is_refused_and_begun_anew(
     told = place.refused()
     assert text in told
     assert f"mend with: dispatcher recover --bootstrap-servers {place.bootstrap}" in told
+    assert place.command("missed", "--shards", str(SHARDS)).stderr == told
     before = place.fires()
     plan = place.recovered()
     assert plan["done"]

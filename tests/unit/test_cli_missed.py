@@ -16,6 +16,7 @@ from dispatcher.core.codec import encode
 from dispatcher.core.instant import to_text
 from dispatcher.core.ledger import Cursor, Fact, Identity, Position, Timer
 from dispatcher.core.message import TopicNames
+from dispatcher.errors import LedgerBroken
 from dispatcher.kafka import topics
 
 NOW = 1_795_140_000_000
@@ -47,8 +48,9 @@ class Place:
     def identity(self, _names: object) -> topics.Identity:
         return topics.Identity("cluster", self.ids)
 
-    def check(self, _plan: object) -> tuple[str, ...]:
-        return self.faults
+    def preflight(self, _in_force: object, _connection: object) -> None:
+        if self.faults:
+            raise LedgerBroken(self.faults, "dispatcher recover")
 
     def missed(self, *words: str) -> Result:
         common = ["--bootstrap-servers", "b:1", "--schedule", str(self.file), "--at", to_text(NOW)]
@@ -59,6 +61,7 @@ class Place:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     place = Place(tmp_path / "s.json")
     monkeypatch.setattr(sys.modules[MODULE], "KafkaTopics", lambda _connection: place)
+    monkeypatch.setattr(sys.modules[MODULE], "preflight", place.preflight)
     monkeypatch.setattr(sys.modules[MODULE], "KafkaShardLog", lambda *_: MemoryLog(place.broker))
     return place
 
@@ -102,18 +105,16 @@ def test_a_file_that_cannot_be_used_is_refused_when_no_schedule_is_in_force(plac
 )
 def test_the_ledger_of_something_else_is_refused(place: Place, found: Identity, told: str) -> None:
     place.holds(IN_FORCE, found)
-    place.faults = ("told too early",)
     result = place.missed()
     assert result.exit_code == 4
     assert told in result.stderr
 
 
-def test_missing_topics_are_told_with_the_command_that_creates_them(place: Place) -> None:
-    place.ids = {}
-    place.faults = ("topic dispatcher.ledger is missing",)
+def test_nothing_is_said_of_a_ledger_that_a_start_would_refuse(place: Place) -> None:
+    place.faults = ("the ledger is empty",)
     result = place.missed()
-    assert result.exit_code == 4
-    assert result.stderr == (
-        "Error: topic dispatcher.ledger is missing\n"
-        "mend with: dispatcher topics ensure --bootstrap-servers b:1 --shards 1\n"
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert (
+        result.stderr
+        == "Error: the ledger is empty\nmend with: dispatcher recover, which first says what that costs\n"
     )
