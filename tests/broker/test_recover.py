@@ -318,7 +318,7 @@ def test_commands_that_were_re_created_cost_no_fire(place: Place) -> None:
     facts = Look(connection, place.names, SHARDS, narrow).facts(names, expected)
     assert diagnose(facts) == (), "the old identity lies at the ledger's beginning, the new one in its midst"
     verdict = place.verified()
-    assert verdict["committed"] > 90
+    assert verdict["committed"] >= 75
     assert (verdict["skipped"], verdict["unknown"]) == (0, 0)
 
 
