@@ -26,6 +26,8 @@ from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, error_of, text_o
 from dispatcher.kafka.letting_go import close_reader, let_go
 from dispatcher.kafka.reading import take
 
+_PAUSE_SECONDS = 0.1
+
 
 class Seen(NamedTuple):
     """One committed record as a reader got it; `timestamp` in milliseconds."""
@@ -154,11 +156,25 @@ def _starts(
     consumer: Consumer, partitions: list[TopicPartition], since: Instant | None, seconds: float
 ) -> list[TopicPartition]:
     if since is None:
-        return [_at(each, consumer.get_watermark_offsets(each, timeout=seconds)[1]) for each in partitions]
+        until = time.monotonic() + seconds
+        return [_at(each, _end(consumer, each, until)) for each in partitions]
     if since <= 0:
         return [_at(each, OFFSET_BEGINNING) for each in partitions]
     found = consumer.offsets_for_times([_at(each, since) for each in partitions], timeout=seconds)
     return [_at(each, each.offset if each.offset >= 0 else OFFSET_END) for each in found]
+
+
+def _end(consumer: Consumer, partition: TopicPartition, until: float) -> int:
+    """Return the end of a partition; one just created may be without a leader for a moment."""
+    while True:
+        try:
+            return int(
+                consumer.get_watermark_offsets(partition, timeout=max(0.1, until - time.monotonic()))[1]
+            )
+        except KafkaException:
+            if time.monotonic() >= until:
+                raise
+            consumer.poll(_PAUSE_SECONDS)
 
 
 def _at(partition: TopicPartition, offset: int) -> TopicPartition:
