@@ -342,7 +342,7 @@ def test_a_change_in_pieces_survives_kills_between_them(place: Place) -> None:
         assert daemon.terminate() == 0, daemon.text()[-3000:]
     history = place.history()
     assert len(history.jobs) == 12_005
-    is_clean(history.judge(end), 10)
+    is_clean(history.judge(end), 1)
 
 
 def test_kills_in_the_middle_of_a_backlog_lose_and_double_nothing(place: Place) -> None:
