@@ -120,7 +120,10 @@ def tell(asker: Asker, command: Command, answers: Answers, *, idle: str, as_json
     elif answers.done:
         click.echo(f"{kind}: done by {_shards(answers.done)}")
     if answers.refused:
-        told_why = "; ".join(f"shard {shard}: {why}" for shard, why in answers.refused.items())
+        by_reason: dict[str, list[int]] = {}
+        for shard, why in answers.refused.items():
+            by_reason.setdefault(why, []).append(shard)
+        told_why = "; ".join(f"{_shards(shards)}: {why}" for why, shards in by_reason.items())
         raise DispatcherError(f"{kind}: refused by {told_why}")
     if answers.silent:
         raise asker.unanswered(

@@ -262,14 +262,16 @@ def _traces(facts: Facts, shard: ShardFacts) -> str | None:
 
 def _wrong_prefix(facts: Facts) -> Finding:
     wanted = facts.topics.prefix
-    near = get_close_matches(wanted, facts.others, _NAMED, 0.0)
-    more = f" and {len(facts.others) - len(near)} more" if len(facts.others) > len(near) else ""
+    near = get_close_matches(wanted, facts.others, _NAMED)
+    listed = near or sorted(facts.others)[:_NAMED]
+    more = f" and {len(facts.others) - len(listed)} more" if len(facts.others) > len(listed) else ""
     meant = " or ".join(f"--prefix {one}" for one in near)
     return Finding(
         Trouble.PREFIX,
         None,
         f"nothing is installed under the prefix {wanted!r}, but on this cluster there is"
-        f" {', '.join(near)}{more}; did you mean {meant}?",
+        f" {', '.join(listed)}{more}; "
+        + (f"did you mean {meant}?" if near else "give --prefix if one of these was meant"),
     )
 
 

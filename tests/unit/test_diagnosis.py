@@ -48,7 +48,16 @@ def moved(**fields: Any) -> ShardFacts:
         (found(replace(FINE, position=replace(AT, first=5), first=5)), None, ""),
         (found(partitions={}), None, ""),
         (found(partitions={NAMES.events: 2}, used=False), None, ""),
-        (found(partitions={}, others=("y", "xx")), Trouble.PREFIX, "did you mean --prefix xx or --prefix y?"),
+        (
+            found(partitions={}, others=("y", "xx")),
+            Trouble.PREFIX,
+            "there is xx and 1 more; did you mean --prefix xx?",
+        ),
+        (
+            found(partitions={}, others=("y", "q")),
+            Trouble.PREFIX,
+            "there is q, y; give --prefix if one of these",
+        ),
         (found(partitions={NAMES.events: 2}), Trouble.LOST, "x.ledger is missing, but"),
         (found(partitions={NAMES.ledger: 4}), Trouble.SHARDS, "Set --shards 4, which costs nothing"),
         (found(replace(EMPTY, events=3)), Trouble.EMPTY, "x.events[0] has held 3 records"),
