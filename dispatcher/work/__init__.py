@@ -1,0 +1,1 @@
+"""Kafka → handler → event: what is fired gets run, tried again, or given up with a reason."""

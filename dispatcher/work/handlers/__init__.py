@@ -1,0 +1,1 @@
+"""What runs can do: one module for each handler."""
