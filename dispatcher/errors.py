@@ -5,6 +5,7 @@ DispatcherError
 ├── InvalidSchedule         a schedule file with one or more problems
 ├── ScheduleUnreadable      the file cannot be read now; the last good schedule stays in force
 ├── InvalidSettings         a flag, variable or settings file that cannot be used
+├── InvalidPayload          a job's payload that its handler does not take
 ├── InstanceTaken           another process of this machine runs under this instance name
 ├── KafkaUnreachable        no broker answers
 ├── TopicsUnfit             a topic is missing or has the wrong shape
@@ -75,6 +76,10 @@ class ScheduleUnreadable(DispatcherError):
 
 class InvalidSettings(DispatcherError):
     """A setting that cannot be used; the text names it, where it came from, and what to do."""
+
+
+class InvalidPayload(DispatcherError):
+    """A payload that its handler does not take; the text names each field and what is wrong with it."""
 
 
 class InstanceTaken(DispatcherError):
