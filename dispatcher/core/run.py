@@ -1,0 +1,199 @@
+"""A run: one attempt at a fire, read from the message that a worker got. Messages are not trusted.
+
+What the fires of a job have in common stands in the message's value, which is the same for all of them: it
+is read once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dispatcher.core.instant import Instant, from_text
+from dispatcher.core.job import DEFAULT_PRIORITY, Lane, lane_of
+from dispatcher.core.partitioner import murmur2
+
+MAX_VALUE_BYTES = 16 * 1024 * 1024
+_SPECS_KEPT = 100_000
+_LARGEST_KEPT = 16_384
+"""Definitions longer than this are read anew each time: they must not fill the memory of a worker."""
+
+
+class Delivery(NamedTuple):
+    """A message as a worker got it, and where it lies; `timestamp` is the record's, in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: Instant
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The topic and partition it lies in."""
+        return self.topic, self.partition
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a fire is tried in all, and how long to wait before the next attempt, in milliseconds."""
+
+    attempts: int = 1
+    fixed: bool = False
+    delay_ms: int = 1_000
+    max_delay_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What all runs of one version of a job have in common. `overlap` is `allow`, `forbid` or `queue`."""
+
+    handler: str
+    payload: Any
+    retry: Retry
+    timeout_ms: int | None
+    overlap: str
+    lane: Lane = Lane.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt at a fire. `begun` is how often other lives of a worker began it before, that is known of.
+
+    `attempt` counts what is begun: that of the message, and one more for each time before.
+    """
+
+    fire: str
+    job: str
+    attempt: int
+    begun: int
+    planned: Instant
+    not_after: Instant | None
+    shard: int
+    spec: Spec
+    traceparent: str
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A message that is no run, and why. What can be told of it is told, so that it can be found."""
+
+    why: str
+    delivery: Delivery
+    fire: str = ""
+    job: str = ""
+    attempt: int = 1
+
+
+class RunReader:
+    """Reads deliveries. One thread's own: it remembers the definitions it has read."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+        self._specs: dict[bytes, Spec | str] = {}
+
+    def read(self, delivery: Delivery, begun: int = 0) -> Run | Poison:
+        """Return the run of a delivery that was begun so often before, or why it is none. Never raises."""
+        try:
+            headers = {name: value.decode() for name, value in delivery.headers if value is not None}
+            if delivery.key is not None:
+                delivery.key.decode()
+        except UnicodeDecodeError:
+            return Poison("its key or a header is not UTF-8", delivery)
+        if headers.get("ce_type") != "dispatcher.fire" or headers.get("ce_specversion") != "1.0":
+            return Poison("it is no fire: it lacks the headers of a CloudEvent 1.0 of that type", delivery)
+        fire, job = headers.get("ce_id", ""), headers.get("ce_subject", "")
+        if not fire or not job or len(fire) > 600:
+            return Poison("it has no usable ce_id or ce_subject", delivery)
+        try:
+            attempt = int(headers.get("attempt", "1"))
+            planned = from_text(headers.get("ce_time", ""))
+            not_after = from_text(headers["not_after"]) if "not_after" in headers else None
+        except ValueError as error:
+            return Poison(f"a header cannot be read: {error}", delivery, fire, job)
+        if not 1 <= attempt <= 1_000_000:
+            return Poison(f"its attempt is {attempt}", delivery, fire, job)
+        spec = self._spec(delivery.value)
+        if isinstance(spec, str):
+            return Poison(spec, delivery, fire, job, attempt)
+        shard = self._shard(headers.get("shard", ""), job)
+        return Run(
+            fire, job, attempt + begun, begun, planned, not_after, shard, spec,
+            headers.get("traceparent", ""), delivery,
+        )  # fmt: skip
+
+    def shard_of(self, delivery: Delivery) -> int:
+        """Return the shard that a message which is no run is told under."""
+        return 0 if delivery.key is None else murmur2(delivery.key) % self._shards
+
+    def _shard(self, told: str, job: str) -> int:
+        """Return the shard of a job; the header spares the hashing."""
+        if told.isdecimal() and int(told) < self._shards:
+            return int(told)
+        return murmur2(job.encode()) % self._shards
+
+    def _spec(self, value: bytes | None) -> Spec | str:
+        if value is None:
+            return "it has no value"
+        known = self._specs.get(value)
+        if known is not None:
+            return known
+        spec = _read_spec(value)
+        if len(value) <= _LARGEST_KEPT:
+            if len(self._specs) >= _SPECS_KEPT:
+                self._specs.clear()
+            self._specs[value] = spec
+        return spec
+
+
+def _read_spec(value: bytes) -> Spec | str:
+    """Return what a message's value asks for, or why it asks for nothing that can be understood."""
+    if len(value) > MAX_VALUE_BYTES:
+        return f"its value has {len(value)} bytes, more than {MAX_VALUE_BYTES}"
+    try:
+        entry = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        return f"its value is not JSON: {error}"
+    if not isinstance(entry, dict):
+        return "its value is no JSON object"
+    handler = entry.get("job", entry.get("taskName"))
+    if not isinstance(handler, str) or not handler:
+        return "its value names nothing to run: `job` (or `taskName`) must be text"
+    overlap = entry.get("overlap", "allow")
+    if overlap not in ("allow", "forbid", "queue"):
+        return f"its `overlap` is {overlap!r:.40}: it must be allow, forbid or queue"
+    try:
+        retry, timeout_ms = _retry(entry.get("retry")), _milliseconds(entry.get("timeoutSeconds"))
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        return f"its `retry` or `timeoutSeconds` cannot be read: {error}"
+    payload, priority = entry.get("payload", entry.get("taskParams")), entry.get("priority")
+    lane = lane_of(priority if isinstance(priority, int) else DEFAULT_PRIORITY)
+    return Spec(handler, payload, retry, timeout_ms, overlap, lane)
+
+
+def _retry(data: Any) -> Retry:
+    if data is None:
+        return Retry()
+    backoff = data.get("backoff", {})
+    found = Retry(
+        int(data.get("attempts", 1)),
+        backoff.get("type", "exponential") == "fixed",
+        int(backoff.get("delayMs", 1_000)),
+        int(backoff.get("maxDelayMs", 60_000)),
+    )
+    if found.attempts < 1 or found.delay_ms < 0 or found.max_delay_ms < 0:
+        raise ValueError("attempts must be at least 1, delays not negative")
+    return found
+
+
+def _milliseconds(seconds: Any) -> int | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError("`timeoutSeconds` must be a number above 0")
+    return max(1, round(seconds * 1000))
