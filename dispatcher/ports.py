@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Headers, Outgoing
+from dispatcher.core.run import Delivery
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.errors import DispatcherError
 
@@ -17,11 +18,14 @@ __all__ = [
     "LedgerRecord",
     "LogEnds",
     "Outgoing",
+    "Place",
     "ScheduleSink",
     "ShardLog",
     "TopicDirectory",
     "TopicFacts",
     "Wake",
+    "WorkHooks",
+    "WorkLog",
 ]
 
 
@@ -146,6 +150,58 @@ class ScheduleSink(Protocol):
 
     def refused(self, revision: str, error: DispatcherError) -> None:
         """Tell that the file was refused or could not be read; `revision` is empty when it was not read."""
+        ...
+
+
+Place = tuple[str, int]
+"""A partition: topic and number."""
+
+
+class WorkHooks(Protocol):
+    """What a worker's log tells of its partitions, from within `take` and `close`."""
+
+    def assigned(self, places: Mapping[Place, tuple[int, str]]) -> None:
+        """Tell where to begin in partitions that are this worker's now: committed offset and its metadata."""
+        ...
+
+    def revoked(self, places: Sequence[Place]) -> None:
+        """Tell that partitions go to another worker once this returns; what was decided may be committed."""
+        ...
+
+    def lost(self, places: Sequence[Place]) -> None:
+        """Tell that partitions may be another's already: nothing of them may be committed."""
+        ...
+
+
+class WorkLog(Protocol):
+    """The Kafka side of a worker: what it reads, and its transactional id. All calls from one thread."""
+
+    def take(self, seconds: float) -> list[Delivery]:
+        """Return deliveries as they come; wait for the first no longer than `seconds`."""
+        ...
+
+    def hold(self, places: Sequence[Place]) -> None:
+        """Deliver nothing more of some partitions, until `go_on`."""
+        ...
+
+    def go_on(self, places: Sequence[Place]) -> None:
+        """Deliver again."""
+        ...
+
+    def positions(self) -> Mapping[Place, tuple[int, int]]:
+        """Return of each partition the next offset to be delivered and the end that readers may reach."""
+        ...
+
+    def commit(self, outgoing: Sequence[Outgoing], offsets: Mapping[Place, tuple[int, str]]) -> bool:
+        """Write records and offsets in one transaction; return whether it is committed for certain.
+
+        False: it is not, nothing of it happened, and it may be tried again. Raises KafkaUnreachable when that
+        cannot be found out, and TransactionFailed or a kind of it when a record cannot be sent.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the group and let go of the clients within a bounded time."""
         ...
 
 

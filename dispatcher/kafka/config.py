@@ -23,6 +23,7 @@ TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_MS = 6_000
 HEARTBEAT_MS = 300
 REBALANCE_MS = 10_000
+WORK_POLL_MS = 120_000
 STATISTICS_MS = 1_000
 LARGEST_MESSAGE_BYTES = 100_000_000
 PROPAGATION_MS = 3_000
@@ -110,6 +111,26 @@ def member(connection: Connection, group: str, session_ms: int = SESSION_MS) -> 
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "latest",
+    }
+
+
+def worker(connection: Connection, group: str, session_ms: int = SESSION_MS) -> Config:
+    """Return the settings of the consumer of a worker: fires are delivered to it by its group.
+
+    Offsets are committed by the worker's transactions alone. It polls all the time, whatever its handlers do;
+    the longest pause between polls is that of a slow transaction. Records that were to be read and are gone
+    are told, not passed over in silence.
+    """
+    return {
+        **_base(connection),
+        **_fetching(connection),
+        "group.id": group,
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": session_ms,
+        "heartbeat.interval.ms": min(HEARTBEAT_MS, session_ms // 5),
+        "max.poll.interval.ms": max(WORK_POLL_MS, session_ms),
+        "auto.offset.reset": "error",
     }
 
 

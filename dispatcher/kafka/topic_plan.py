@@ -140,10 +140,10 @@ def topic_plan(
         shapes=(
             TopicShape(names.shards, shards, 0, _deleted(7 * _DAY)),
             TopicShape(names.ledger, shards, 0, _LEDGER),
-            TopicShape(names.commands, shards, 0, _deleted(retention.commands)),
+            TopicShape(names.commands, shards, 0, (*_deleted(retention.commands), _WHOLE_JOBS)),
             TopicShape(names.events, shards, 0, (*_deleted(retention.events), _WHOLE_JOBS)),
             *(TopicShape(job, job_partitions, shards, lane) for job in jobs),
-            TopicShape(names.dead, job_partitions, shards, _deleted(retention.dead)),
+            TopicShape(names.dead, job_partitions, shards, (*_deleted(retention.dead), _WHOLE_JOBS)),
         ),
         events=names.events,
         jobs=jobs,
@@ -163,7 +163,7 @@ def _kept(settings: Mapping[str, str]) -> float:
 
 
 _WHOLE_JOBS = Rule("max.message.bytes", str(16 * _MEBIBYTE), Bound.AT_LEAST)
-"""Records of these topics hold definitions of jobs, old and new, larger than a lane may take."""
+"""Records of these topics hold more than a lane may take: definitions of jobs, or a message and its story."""
 
 _OWN_TIME = Rule("message.timestamp.type", "CreateTime")
 """A staged burst carries its instant; the broker's own time would be before it."""
