@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from unit.test_run import FIRE, delivery, read
+from run_world import FIRE, delivery, read
 
 from dispatcher.core.command import decode_command
 from dispatcher.core.message import Outgoing, TopicNames
