@@ -14,7 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.core.run import Delivery
@@ -247,26 +255,33 @@ class KafkaWorkLog:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts: dict[Place, tuple[int, str]] = {}
+        unknown: list[Place] = []
         for each in self._committed(partitions) if partitions else ():
             place = (each.topic, each.partition)
-            if each.offset >= 0:
-                starts[place] = (each.offset, (each.metadata or "").rpartition(_MARK)[0])
-            else:
-                starts[place] = (self._first(each), "")
-        consumer.incremental_assign([TopicPartition(*place, start) for place, (start, _) in starts.items()])
+            if each.offset < 0:
+                unknown.append(place)
+            starts[place] = (max(each.offset, 0), (each.metadata or "").rpartition(_MARK)[0])
+        begin = OFFSET_END if self._plan.latest else OFFSET_BEGINNING
+        consumer.incremental_assign(
+            [
+                TopicPartition(*place, begin if place in unknown else start)
+                for place, (start, _) in starts.items()
+            ]
+        )
+        if unknown:
+            self._tell_of_unknown(unknown)
         if starts:
             consumer.resume([_partition(place) for place in starts])  # a pause may outlive an assignment
         self._places.update(starts)
         self._changed.update(starts)
         self._hooks.assigned(starts)
 
-    def _first(self, partition: TopicPartition) -> int:
-        low, high = self._consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
-        if low != high:
-            where = "what comes from now on" if self._plan.latest else "all that is kept"
-            _LOG.warning("no offset is known of %s-%s: the group is new, or its offsets have expired;"
-                         " beginning with %s", partition.topic, partition.partition, where)  # fmt: skip
-        return int(high if self._plan.latest else low)
+    def _tell_of_unknown(self, places: Sequence[Place]) -> None:
+        where = "what comes from now on" if self._plan.latest else "all that is kept"
+        _LOG.warning(
+            "no offsets are known of %s partitions: the group %s is new, or its offsets have expired;"
+            " beginning with %s", len(places), group_of_workers(self._topics), where,
+        )  # fmt: skip
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         places = [(each.topic, each.partition) for each in partitions]
