@@ -15,7 +15,7 @@ from dispatcher.work.handlers.http_guard import Refused, refusal
 from dispatcher.work.handlers.http_line import Backend, Here, Line, Resolve, TooMuch, resolve
 from dispatcher.work.handlers.http_request import HttpPayload, Request, first_request
 from dispatcher.work.handlers.limit import Ended, Overdue, limit_of
-from dispatcher.work.handling import Task
+from dispatcher.work.handling import Payload, Task
 
 USUAL_SECONDS = 60.0
 _IDLE_CONNECTIONS = 20
@@ -41,7 +41,7 @@ class Http:
 
     name = "http"
     instant = False
-    payload = HttpPayload
+    payload: type[Payload] = HttpPayload
 
     def __init__(
         self,

@@ -105,12 +105,6 @@ def is_literal(host: str) -> bool:
     return _literal(host) is not None
 
 
-def origin(url: httpx.URL) -> str:
-    """Return scheme, host and port of a URL: what may be shown, for path and query may hold secrets."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    return f"{url.scheme}://{host}{f':{url.port}' if url.port is not None else ''}"
-
-
 def refusal(error: Refused) -> Failed:
     """Return how a run ends whose request must not be made: no other attempt is better."""
     return Failed(str(error), final=True)

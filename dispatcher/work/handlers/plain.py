@@ -41,7 +41,7 @@ class Noop:
 
     name = "noop"
     instant = True
-    payload = Anything
+    payload: type[Payload] = Anything
 
     def run(self, task: Task) -> Outcome:
         """Succeed."""
@@ -56,7 +56,7 @@ class Log:
     """Writes one line to the log; `LogTask` is the original's name for it."""
 
     instant = True
-    payload = Anything
+    payload: type[Payload] = Anything
 
     def __init__(self, name: str = "log") -> None:
         self.name = name
@@ -81,7 +81,7 @@ class Echo:
     """Returns its payload as its result; `EchoTask` is the original's name for it."""
 
     instant = True
-    payload = Anything
+    payload: type[Payload] = Anything
 
     def __init__(self, name: str = "echo") -> None:
         self.name = name
