@@ -23,7 +23,7 @@ from dispatcher.core.change import (
 )
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job
-from dispatcher.core.ledger import Change, Fact, Revision, RevisionGone
+from dispatcher.core.ledger import Change, Fact, PausedGone, Revision, RevisionGone
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ChangeSet, seen_by
 from dispatcher.core.state import ShardState
@@ -204,6 +204,7 @@ class Changing:
         left = flip(change, self._state.records, into.position, effective_from, self._maker)
         into.skips += left.skips
         into.facts += [*left.facts, Revision(change.revision, now, self._instance), *self._old_revisions()]
+        into.facts += [PausedGone(name) for name in change.removed if name in self._state.paused]
         into.events.append(applied_event(change, numbered, position.revision, self._shard, self._instance))
         abandoned = tuple(one for one in self._state.abandoned() if one != number)
         into.move(revision=change.revision, change=number, effective_from=effective_from, abandoned=abandoned)

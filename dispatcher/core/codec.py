@@ -2,11 +2,16 @@
 
 A value is one line of JSON; a job's value carries its definitions as further lines, exactly as they are
 sent, and a timer's its message.
+
+Each record says in which format it is written. What dispatchers before format 2 do not know, or would read
+otherwise, bears that number: such a dispatcher refuses the ledger and says that it must be upgraded, rather
+than fire what is paused, or do twice what is done. Where nothing of it is used they can still take over.
 """
 
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from typing import Any
 
 from dispatcher.core.compact_json import read_json
@@ -15,11 +20,15 @@ from dispatcher.core.ledger import (
     Change,
     ChangeGone,
     Cursor,
+    Done,
+    DoneGone,
     Fact,
     Identity,
     Interval,
     JobVersions,
     Owner,
+    Paused,
+    PausedGone,
     Position,
     Revision,
     RevisionGone,
@@ -29,7 +38,10 @@ from dispatcher.core.ledger import (
 )
 from dispatcher.errors import LedgerNewer, LedgerUnfit
 
-VERSION = 1
+VERSION = 2
+_FIRST = 1
+_WITH_WORDS = 2
+"""The format with what is paused, what is done, and timers of any bytes."""
 CURSOR_KEY = b"cursor"
 IDENTITY_KEY = b"identity"
 OWNER_KEY = b"owner"
@@ -45,7 +57,7 @@ def encode(fact: Fact) -> tuple[bytes, bytes | None]:
             return CURSOR_KEY, _line(_position(fact))
         case Timer():
             return f"timer/{fact.id}".encode(), _timer_value(fact)
-        case TimerGone() | ChangeGone() | RevisionGone():
+        case TimerGone() | ChangeGone() | RevisionGone() | PausedGone() | DoneGone():
             return _key_gone(fact), None
         case Change():
             return f"change/{fact.number}".encode(), _line({"from": fact.effective_from})
@@ -55,6 +67,8 @@ def encode(fact: Fact) -> tuple[bytes, bytes | None]:
             return IDENTITY_KEY, _line(_identity(fact))
         case Owner():
             return OWNER_KEY, _line({"instance": fact.instance, "at": fact.taken})
+        case Paused() | Done():
+            return _word(fact)
 
 
 def decode(key: bytes, value: bytes | None) -> Fact:
@@ -80,7 +94,15 @@ def decode(key: bytes, value: bytes | None) -> Fact:
         ) from error
 
 
-def _key_gone(fact: TimerGone | ChangeGone | RevisionGone) -> bytes:
+def _word(fact: Paused | Done) -> tuple[bytes, bytes]:
+    match fact:
+        case Paused():
+            return f"paused/{fact.job}".encode(), _line({"since": fact.since}, _WITH_WORDS)
+        case Done():
+            return f"done/{fact.id}".encode(), _line({"at": fact.at}, _WITH_WORDS)
+
+
+def _key_gone(fact: TimerGone | ChangeGone | RevisionGone | PausedGone | DoneGone) -> bytes:
     match fact:
         case TimerGone():
             return f"timer/{fact.id}".encode()
@@ -88,6 +110,10 @@ def _key_gone(fact: TimerGone | ChangeGone | RevisionGone) -> bytes:
             return f"change/{fact.number}".encode()
         case RevisionGone():
             return f"revision/{fact.revision}".encode()
+        case PausedGone():
+            return f"paused/{fact.job}".encode()
+        case DoneGone():
+            return f"done/{fact.id}".encode()
 
 
 def _decode_tombstone(kind: str, name: str) -> Fact:
@@ -100,6 +126,10 @@ def _decode_tombstone(kind: str, name: str) -> Fact:
             return ChangeGone(int(name))
         case "revision":
             return RevisionGone(name)
+        case "paused":
+            return PausedGone(name)
+        case "done":
+            return DoneGone(name)
     raise KeyError(kind)
 
 
@@ -120,11 +150,20 @@ def _decode_value(kind: str, name: str, data: dict[str, Any], lines: list[bytes]
             return Identity(data["cluster"], data["topics"], data["shards"], data["tzdata"], data["engine"])
         case "owner":
             return Owner(data["instance"], data["at"])
+    return _decode_word(kind, name, data)
+
+
+def _decode_word(kind: str, name: str, data: dict[str, Any]) -> Fact:
+    match kind:
+        case "paused":
+            return Paused(name, data["since"])
+        case "done":
+            return Done(name, data["at"])
     raise KeyError(kind)
 
 
-def _line(data: dict[str, Any]) -> bytes:
-    return json.dumps({"v": VERSION, **data}, ensure_ascii=False, separators=(",", ":")).encode()
+def _line(data: dict[str, Any], version: int = _FIRST) -> bytes:
+    return json.dumps({"v": version, **data}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _job_value(fact: JobVersions) -> bytes | None:
@@ -212,23 +251,36 @@ def _read_place(data: list[Any] | None) -> Cursor | None:
 
 
 def _timer_value(fact: Timer) -> bytes:
-    head = _line(
-        {
-            "job": fact.job,
-            "planned": fact.planned,
-            "due": fact.due,
-            "attempt": fact.attempt,
-            "topic": fact.topic,
-            "partition": fact.partition,
-            "key": fact.key.decode(),
-            "headers": [(name, value.decode()) for name, value in fact.headers],
-            "grace": fact.grace_ms,
-        }
-    )
-    return head + b"\n" + fact.value
+    head = {
+        "job": fact.job,
+        "planned": fact.planned,
+        "due": fact.due,
+        "attempt": fact.attempt,
+        "topic": fact.topic,
+        "partition": fact.partition,
+        "grace": fact.grace_ms,
+    }
+    return b"%b\n%b" % (_line(*_with_bytes(head, fact)), fact.value)
+
+
+def _with_bytes(head: dict[str, Any], fact: Timer) -> tuple[dict[str, Any], int]:
+    """Return what a timer's first line says, and its format: text, as ever, unless its bytes are none."""
+    try:
+        if fact.key is not None and b"\n" not in fact.value:
+            headers = [(name, value.decode()) for name, value in fact.headers]
+            return {**head, "key": fact.key.decode(), "headers": headers}, _FIRST
+    except UnicodeDecodeError:
+        pass
+    key = None if fact.key is None else b64encode(fact.key).decode()
+    encoded = [(name, b64encode(value).decode()) for name, value in fact.headers]
+    return {**head, "key": key, "headers": encoded}, _WITH_WORDS
 
 
 def _read_timer(name: str, data: dict[str, Any], lines: list[bytes]) -> Timer:
+    key, headers = data["key"], data["headers"]
+    if not lines:
+        raise ValueError("it lacks its message")
+    bytes_of = str.encode if data["v"] == _FIRST else b64decode
     return Timer(
         id=name,
         job=data["job"],
@@ -237,9 +289,9 @@ def _read_timer(name: str, data: dict[str, Any], lines: list[bytes]) -> Timer:
         attempt=data["attempt"],
         topic=data["topic"],
         partition=data["partition"],
-        key=data["key"].encode(),
-        value=lines[0],
-        headers=tuple((header, value.encode()) for header, value in data["headers"]),
+        key=None if key is None and data["v"] != _FIRST else bytes_of(key),
+        value=b"\n".join(lines),
+        headers=tuple((header, bytes_of(value)) for header, value in headers),
         grace_ms=data["grace"],
     )
 

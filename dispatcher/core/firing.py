@@ -12,10 +12,13 @@ from dispatcher.core.burst import begins, fitting, shares_partitions
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import CatchUp, Job
 from dispatcher.core.ledger import Cursor, Interval, Timer, TimerGone
-from dispatcher.core.message import MessageMaker, Outgoing, fire_id, message_of, timer_of
+from dispatcher.core.message import MessageMaker, Outgoing, fire_id, is_planned, message_of, timer_of
 from dispatcher.core.plan import Fire, Plan
+from dispatcher.core.run_event import fire_of_timer, not_sent
 from dispatcher.core.state import ShardState
 
+PAUSED = "paused"
+"""The reason of skips of jobs that somebody paused."""
 _MADE_AT_ONCE = 1_000
 
 
@@ -131,7 +134,7 @@ class Firing:
         self.plan.settle(fires)
         del self._made[:fires]
         gone = 0
-        while gone < len(self._timers) and self._timers[gone][1] not in self._state.timers:
+        while gone < len(self._timers) and self._standing(self._timers[gone]) is None:
             gone += 1
         del self._timers[:gone]
         self.limit = min(self.limit * 2, self._limits.batch)
@@ -162,20 +165,30 @@ class Firing:
         self._put(job, planned, self._message(job, planned), into)
 
     def _put(self, job: Job, planned: Instant, message: Outgoing | None, into: Draft) -> None:
-        reason = self._refused.get(fire_id(job.name, planned)) if self._refused else None
-        if message is not None and reason is None:
-            into.fires.append(message)
-            return
+        reason = self._withheld(job, planned, message)
         if reason is None:
-            reason = f"no topic {self._maker.topic_of(job)!r} that this dispatcher may write"
-        into.skips.append(Skip(job.name, f"unsendable: {reason}", 1, planned - 1, planned))
+            into.fires.append(message)  # type: ignore[arg-type] # without a message there is a reason
+        else:
+            into.skips.append(Skip(job.name, reason, 1, planned - 1, planned))
+
+    def _withheld(self, job: Job, planned: Instant, message: Outgoing | None) -> str | None:
+        """Return why a planned fire does not go out, None when it does."""
+        if job.name in self._state.paused:
+            return PAUSED
+        refused = self._refused.get(fire_id(job.name, planned)) if self._refused else None
+        if refused is not None:
+            return f"unsendable: {refused}"
+        if message is None:
+            return f"unsendable: no topic {self._maker.topic_of(job)!r} that this dispatcher may write"
+        return None
 
     def _put_fires(self, fires: list[Fire], into: Draft, later: frozenset[str] = frozenset()) -> None:
         self._make(fires[len(self._made) :])
         made = self._made[: len(fires)]
-        if self._refused or later or None in made:
+        paused = self._state.paused
+        if self._refused or paused or later or None in made:
             for (_, _, planned, record), message in zip(fires, made, strict=True):
-                if message is not None and record.name in later:
+                if message is not None and record.name in later and record.name not in paused:
                     into.facts.append(_kept(record.job, planned, message))
                 else:
                     self._put(record.job, planned, message, into)
@@ -202,23 +215,37 @@ class Firing:
 
     def _due_timers(self, now: Instant) -> list[Timer]:
         due = []
-        for at, ident in islice(self._timers, self.limit):
-            if at > now:
+        for place in islice(self._timers, self.limit):
+            if place[0] > now:
                 break
-            timer = self._state.timers.get(ident)
+            timer = self._standing(place)
             if timer is not None:
                 due.append(timer)
         return due
 
+    def _standing(self, place: tuple[Instant, str]) -> Timer | None:
+        """Return the timer that waits for an instant, None when it is gone, or waits for another by now."""
+        timer = self._state.timers.get(place[1])
+        return timer if timer is not None and timer.due == place[0] else None
+
     def _put_timer(self, timer: Timer, now: Instant, into: Draft) -> None:
         into.facts.append(TimerGone(timer.id))
-        late = timer.grace_ms is not None and now - timer.due >= max(timer.grace_ms, self._limits.behind_ms)
-        refused = self._refused.get(timer.id)
-        reason = "missed" if late else None if refused is None else f"unsendable: {refused}"
+        reason = self._timer_withheld(timer, now)
         if reason is None:
             into.fires.append(message_of(timer))
-        else:
+        elif is_planned(timer):
             into.skips.append(Skip(timer.job, reason, 1, timer.planned - 1, timer.planned))
+        else:
+            into.events.append(not_sent(timer.job, fire_of_timer(timer), timer.attempt, reason))
+
+    def _timer_withheld(self, timer: Timer, now: Instant) -> str | None:
+        """Return why a timer's message does not go out; what was asked for does though its job is paused."""
+        if timer.grace_ms is not None and now - timer.due >= max(timer.grace_ms, self._limits.behind_ms):
+            return "missed"
+        if timer.job in self._state.paused and is_planned(timer):
+            return PAUSED
+        refused = self._refused.get(fire_of_timer(timer)) if self._refused else None
+        return None if refused is None else f"unsendable: {refused}"
 
 
 def _kept(job: Job, planned: Instant, message: Outgoing) -> Timer:

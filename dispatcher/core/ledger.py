@@ -110,7 +110,9 @@ class ChangeGone:
 class Timer:
     """A one-shot fire outside the plan. It holds the whole message: later edits change nothing in it.
 
-    Later than `grace_ms` it becomes a recorded skip; None means it always goes out.
+    Its id is that of its fire, with `#` and the attempt behind it when it is a retry: of each fire and
+    attempt there is one at the most. Later than `grace_ms` it becomes a recorded skip; None means it always
+    goes out.
     """
 
     id: str
@@ -120,7 +122,7 @@ class Timer:
     attempt: int
     topic: str
     partition: int
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     grace_ms: int | None = None
@@ -129,6 +131,36 @@ class Timer:
 @dataclass(frozen=True, slots=True)
 class TimerGone:
     """A timer that has fired or was dropped."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A job whose planned fires are recorded as skipped, since when."""
+
+    job: str
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class PausedGone:
+    """A job that is paused no longer."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Something asked for that must not be done twice: its id, and when it was done."""
+
+    id: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class DoneGone:
+    """Something asked for so long ago that nobody asks for it again."""
 
     id: str
 
@@ -178,6 +210,10 @@ Fact = (
     | ChangeGone
     | Timer
     | TimerGone
+    | Paused
+    | PausedGone
+    | Done
+    | DoneGone
     | Revision
     | RevisionGone
     | Identity

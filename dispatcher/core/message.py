@@ -5,13 +5,14 @@ The value is the job's definition, the same bytes for every fire. What changes p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from zlib import crc32
 
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.job import Job, Lane
 from dispatcher.core.ledger import Timer
+from dispatcher.core.partitioner import murmur2
 
 Headers = list[tuple[str, bytes]]
 Outgoing = tuple[str, bytes | None, bytes | None, int, Headers | None]
@@ -23,6 +24,16 @@ FIRE_TYPE = b"dispatcher.fire"
 def fire_id(job_name: str, planned: Instant) -> str:
     """Return a fire's id, e.g. `nightly@2026-11-20T02:00:00Z`: the same after any restart."""
     return f"{job_name}@{to_text(planned)}"
+
+
+def asked_id(job_name: str, ident: str) -> str:
+    """Return the id of a fire that a command asked for, e.g. `nightly!by-hand-1`."""
+    return f"{job_name}!{ident}"
+
+
+def job_of(fire: str) -> str:
+    """Return the name of a fire's job, which can hold neither `@` nor `!`."""
+    return fire.partition("@")[0].partition("!")[0]
 
 
 def traceparent(name: bytes, key_hash: int, planned: bytes) -> bytes:
@@ -132,6 +143,28 @@ class MessageMaker:
         key = name if job.route.key is None else job.route.key.encode()
         return (topic, job.definition, key, job.key_hash % partitions, headers)
 
+    def asked(self, job: Job, fire: str, now: Instant, revision: str) -> Outgoing:
+        """Return the message of a fire that was asked for. Raises KeyError when its topic cannot be written.
+
+        It differs from a planned one in its id, and in the trace that follows from it.
+        """
+        topic, value, key, partition, headers = self.fire(job, now, revision)
+        trace = traceparent(fire.encode(), job.key_hash, b"%016x" % now)
+        own = {"ce_id": fire.encode(), "traceparent": trace}
+        return topic, value, key, partition, [(name, own.get(name, text)) for name, text in headers or ()]
+
+    def again(self, topic: str, key: bytes, attempt: int, headers: Headers) -> tuple[int, Headers]:
+        """Return the partition of a message that is sent again, and its headers with the new attempt.
+
+        Raises KeyError for a topic that cannot be written, or is the dispatcher's own and no lane.
+        """
+        own = self._topics.reserves(topic) and topic not in self._lanes.values()
+        partitions = None if own else self.partitions(topic)
+        if partitions is None:
+            raise KeyError(topic)
+        kept = [one for one in headers if one[0] != "attempt"]
+        return murmur2(key) % partitions, [*kept, ("attempt", b"%d" % attempt)]
+
     def _note_time(self, planned: Instant) -> None:
         """Encode an instant once for all fires planned for it."""
         text = to_text(planned).encode()
@@ -162,3 +195,16 @@ def timer_of(job: Job, planned: Instant, message: Outgoing, grace_ms: int | None
 def message_of(timer: Timer) -> Outgoing:
     """Return the message a timer holds."""
     return (timer.topic, timer.value, timer.key, timer.partition, list(timer.headers))
+
+
+def is_planned(timer: Timer) -> bool:
+    """Return whether a timer holds a fire of the plan, and not one that was asked for or is tried again."""
+    return timer.id == fire_id(timer.job, timer.planned)
+
+
+def fire_in(headers: Iterable[tuple[str, bytes]]) -> str | None:
+    """Return the id of the fire whose message has these headers, None when it is no fire's."""
+    found = dict(headers)
+    if found.get("ce_type") != FIRE_TYPE:
+        return None
+    return found.get("ce_id", b"").decode(errors="replace") or None

@@ -6,6 +6,8 @@ Decide, then act, then remember: the caller performs a decided batch in one tran
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dispatcher.core.batch import Batch, Draft, Encoder, Limits, Rest
 from dispatcher.core.burst import landed, touches
 from dispatcher.core.catching_up import CatchingUp
@@ -14,7 +16,17 @@ from dispatcher.core.command import Command
 from dispatcher.core.event import Event
 from dispatcher.core.firing import Firing, missed_until
 from dispatcher.core.instant import Instant, to_text
-from dispatcher.core.ledger import Change, ChangeGone, Cursor, Identity, JobVersions, Owner, Position, Timer
+from dispatcher.core.ledger import (
+    Change,
+    ChangeGone,
+    Cursor,
+    DoneGone,
+    Identity,
+    JobVersions,
+    Owner,
+    Position,
+    Timer,
+)
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.obeying import Obeying
 from dispatcher.core.record import JobRecord
@@ -46,13 +58,15 @@ class Shard:
         self._limits = limits
         self._catching_up = CatchingUp(state, self.firing, limits)
         self._obeying = Obeying(
-            number, state, self.firing, self.changing, accept_clock=self._accept_clock, limits=limits
+            number, state, self.firing, self.changing, maker, accept_clock=self._accept_clock, limits=limits
         )
         self._waiting: list[Event] = []
         self._landed: list[Event] = []
         """Events of bursts: they go with whatever is written next, but nothing is written for them."""
         self._beaten: Instant = 0
         self._fired_last = False
+        self._obeyed_last = False
+        """Whether commands were obeyed last: a long row of them lets what is due go out in between."""
         self._burst_last = False
         """Whether a burst went out since the last piece of backlog, which then comes before the next."""
 
@@ -148,18 +162,23 @@ class Shard:
 
     def decide(self, now: Instant) -> Batch | Rest:
         """Return the next transaction, or until when there is nothing to do."""
-        fires, changes = self._fires, self._changes
-        turns = [changes, fires] if self._fired_last and self.changing.waiting else [fires, changes]
-        turns += [self._backlog, self._burst] if self._burst_last else [self._burst, self._backlog]
-        turns.append(self._heartbeat)
-        if self.clock_hold is not None:
-            turns = []
-        for turn in [self._asked, *turns, self._tidy]:
-            draft = self._draft(turn.__name__.strip("_"))
+        draft = self._draft("")
+        for turn in self._turns():
+            draft.kind = turn.__name__.strip("_")
             if turn(draft, now):
                 waiting = self._waiting if draft.at is None else []
                 return self._encoder.batch(draft, now, [*self._landed, *waiting])
         return Rest(self._wake_at(now))
+
+    def _turns(self) -> list[Callable[[Draft, Instant], bool]]:
+        """Return who may say, one after the other, what comes next. Whoever says nothing leaves no trace."""
+        if self.clock_hold is not None:
+            return [self._asked, self._tidy]
+        fires, changes = self._fires, self._changes
+        turns = [changes, fires] if self._fired_last and self.changing.waiting else [fires, changes]
+        turns += [self._backlog, self._burst] if self._burst_last else [self._burst, self._backlog]
+        first = [fires, self._asked] if self._obeyed_last and self._obeying.waiting else [self._asked]
+        return [*first, *turns, self._heartbeat, self._tidy]
 
     def prepare(self, now: Instant) -> bool:
         """Make some messages that are due soon; return whether there are more to make."""
@@ -169,6 +188,7 @@ class Shard:
         """Take in a batch committed at `now`."""
         self._beaten = now
         self._fired_last = batch.kind in ("fires", "burst")
+        self._obeyed_last = batch.kind == "asked"
         self._burst_last = batch.kind == "burst" or (self._burst_last and batch.piece is None)
         if batch.told:
             del self._waiting[: batch.told - len(self._landed)]
@@ -221,12 +241,14 @@ class Shard:
             return False
         return self.firing.draft_burst(identity.shards, draft)
 
-    def _tidy(self, draft: Draft, _now: Instant) -> bool:
+    def _tidy(self, draft: Draft, now: Instant) -> bool:
         if self.changing.staging:
             return False
         garbage = sorted(self.state.garbage)[: self._limits.piece]
         draft.facts += map(self.state.tidied, garbage)
         draft.facts += map(ChangeGone, self.state.unused_changes())
+        if self.state.done and self.clock_hold is None:
+            draft.facts += map(DoneGone, self.state.long_done(now, self._limits.piece))
         return bool(draft.facts)
 
     def _heartbeat(self, draft: Draft, now: Instant) -> bool:

@@ -7,8 +7,10 @@ be anything but what the ledger holds, whichever way it came to be.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import count, islice, takewhile
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job, JobReader
@@ -16,10 +18,14 @@ from dispatcher.core.ledger import (
     Change,
     ChangeGone,
     Cursor,
+    Done,
+    DoneGone,
     Fact,
     Identity,
     JobVersions,
     Owner,
+    Paused,
+    PausedGone,
     Position,
     Revision,
     RevisionGone,
@@ -30,6 +36,9 @@ from dispatcher.core.ledger import (
 from dispatcher.core.record import JobRecord
 
 NO_JOBS: Mapping[str, Job] = {}
+_DONE_KEPT_MS = 6 * 3_600_000
+_DONE_KEPT = 100_000
+"""So many at the most: each costs memory here, and a record in the ledger."""
 
 
 class ShardState:
@@ -39,6 +48,11 @@ class ShardState:
         self.position: Position | None = None
         self.records: dict[str, JobRecord] = {}
         self.timers: dict[str, Timer] = {}
+        self.paused: dict[str, Instant] = {}
+        """The jobs whose planned fires are skipped, and since when."""
+        self.done: dict[str, Instant] = {}
+        """What must not be done twice, and when it was done."""
+        self._done_by_age: list[tuple[Instant, str]] = []
         self.revisions: dict[str, Revision] = {}
         self.changes: dict[int, Instant] = {}
         self.identity: Identity | None = None
@@ -83,13 +97,9 @@ class ShardState:
                 self._move(fact)
             case JobVersions():
                 self._replace(fact, jobs.get(fact.name))
-            case Timer():
-                self.timers[fact.id] = fact
-            case Change():
-                self.changes[fact.number] = fact.effective_from
-            case Revision():
-                self.revisions[fact.revision] = fact
-            case TimerGone() | RevisionGone() | ChangeGone():
+            case Timer() | Change() | Revision() | Paused() | Done():
+                self._keep(fact)
+            case TimerGone() | RevisionGone() | ChangeGone() | PausedGone() | DoneGone():
                 self._forget(fact)
             case Identity():
                 self.identity = fact
@@ -141,7 +151,15 @@ class ShardState:
     def is_empty(self) -> bool:
         """Return whether nothing was taken in, or nothing is left of it."""
         parts = (self.records, self._open, self.garbage, self.timers, self.revisions, self.changes)
-        return self.position is None and self.identity is None and self.owner is None and not any(parts)
+        words = (self.paused, self.done, self.position, self.identity, self.owner)
+        return not any(parts) and not any(words)
+
+    def long_done(self, now: Instant, most: int) -> list[str]:
+        """Return ids, at most so many, of what was done so long ago, or before so much, that it may go."""
+        over = min(most, len(self.done) - _DONE_KEPT)
+        oldest = islice(self._done_by_age, most)
+        old = takewhile(lambda one: one[0][0] <= now - _DONE_KEPT_MS or one[1] < over, zip(oldest, count()))
+        return [ident for (_, ident), _ in old]
 
     def without_instant(self) -> list[str]:
         """Return the names of jobs whose version in force lacks its instant: the ledger lost a record."""
@@ -165,8 +183,32 @@ class ShardState:
             self._weigh(name, versions, job)
         self._forget_past()
 
-    def _forget(self, fact: TimerGone | RevisionGone | ChangeGone) -> None:
+    def _keep(self, fact: Timer | Change | Revision | Paused | Done) -> None:
         match fact:
+            case Timer():
+                self.timers[fact.id] = fact
+            case Change():
+                self.changes[fact.number] = fact.effective_from
+            case Revision():
+                self.revisions[fact.revision] = fact
+            case Paused():
+                self.paused[fact.job] = fact.since
+            case Done():
+                self._forget_done(fact.id)
+                self.done[fact.id] = fact.at
+                insort(self._done_by_age, (fact.at, fact.id))
+
+    def _forget_done(self, ident: str) -> None:
+        at = self.done.pop(ident, None)
+        if at is not None:
+            del self._done_by_age[bisect_left(self._done_by_age, (at, ident))]
+
+    def _forget(self, fact: TimerGone | RevisionGone | ChangeGone | PausedGone | DoneGone) -> None:
+        match fact:
+            case PausedGone():
+                self.paused.pop(fact.job, None)
+            case DoneGone():
+                self._forget_done(fact.id)
             case TimerGone():
                 self.timers.pop(fact.id, None)
             case RevisionGone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,16 +14,21 @@ from shard_world import World, job, with_limits
 
 from dispatcher.core.batch import Batch
 from dispatcher.core.codec import VERSION, decode, encode
+from dispatcher.core.command import Command, CommandType
 from dispatcher.core.instant import LAST
 from dispatcher.core.ledger import (
     Change,
     ChangeGone,
     Cursor,
+    Done,
+    DoneGone,
     Fact,
     Identity,
     Interval,
     JobVersions,
     Owner,
+    Paused,
+    PausedGone,
     Position,
     Revision,
     RevisionGone,
@@ -59,6 +65,14 @@ facts: st.SearchStrategy[Fact] = st.one_of(
         Timer, names, names, instants, instants, numbers, names, numbers, words.map(str.encode), lines,
         st.lists(st.tuples(words, words.map(str.encode))).map(tuple), maybe,
     ),
+    st.builds(
+        Timer, names, names, instants, instants, numbers, names, numbers, st.none() | st.binary(max_size=20),
+        st.binary(max_size=60), st.lists(st.tuples(words, st.binary(max_size=20))).map(tuple), maybe,
+    ),
+    st.builds(Paused, names, instants),
+    st.builds(PausedGone, names),
+    st.builds(Done, names, instants),
+    st.builds(DoneGone, names),
     st.builds(TimerGone, names),
     st.builds(Change, numbers, instants),
     st.builds(ChangeGone, numbers),
@@ -82,6 +96,9 @@ def of_every_kind() -> list[Fact]:
         Position(Cursor(7, "a"), "r", 3, (2,), 4, (interval,), 6),
         JobVersions("a", (version, version)),
         Timer("a@x", "a", 1, 2, 1, "topic", 0, b"a", b"{}", (("h", b"v"),), 5),
+        Timer("a@x#2", "a", 1, 2, 2, "topic", 0, None, b"a\nb", (("h", b"\xff"),)),
+        Paused("a", 5),
+        Done("retry/a@x/2", 5),
         Change(3, 9),
         Revision("r", 1, "host"),
         Identity("cluster", {"t.ledger": "id"}, 4, "2026f", "7"),
@@ -100,6 +117,29 @@ def head_of(fact: Fact) -> tuple[bytes, dict[str, Any], bytes]:
     assert value is not None
     head, separator, rest = value.partition(b"\n")
     return key, json.loads(head), separator + rest
+
+
+OF_THE_FIRST = Timer("a@x", "a", 1, 2, 1, "topic", 0, b"a", b"{}", (("h", b"v"),), 5)
+
+
+@pytest.mark.parametrize("fact", [*of_every_kind(), *(
+    replace(OF_THE_FIRST, **change)
+    for change in ({"key": b"\xff"}, {"key": None}, {"value": b"a\nb"}, {"headers": (("h", b"\xff"),)})
+)], ids=lambda fact: type(fact).__name__)  # fmt: skip
+def test_what_older_dispatchers_would_take_for_something_else_bears_the_format_they_refuse(
+    fact: Fact,
+) -> None:
+    _, head, _ = head_of(fact)
+    unknown = isinstance(fact, Paused | Done)
+    other = isinstance(fact, Timer) and fact != OF_THE_FIRST
+    assert head["v"] == (2 if unknown or other else 1)
+
+
+def test_a_timer_that_any_dispatcher_reads_is_written_as_ever() -> None:
+    assert encode(OF_THE_FIRST)[1] == (
+        b'{"v":1,"job":"a","planned":1,"due":2,"attempt":1,"topic":"topic","partition":0,"grace":5,'
+        b'"key":"a","headers":[["h","v"]]}\n{}'
+    )
 
 
 @pytest.mark.parametrize("fact", of_every_kind(), ids=lambda fact: type(fact).__name__)
@@ -132,7 +172,8 @@ def test_a_field_of_another_kind_is_refused_or_at_least_no_accident(fact: Fact, 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from([b"cursor", b"job/a", b"timer/a", b"change/1", b"revision/r", b"identity", b"owner"]),
+    st.sampled_from([b"cursor", b"job/a", b"timer/a", b"change/1", b"revision/r", b"identity", b"owner",
+                     b"paused/a", b"done/a"]),
     st.binary(max_size=80) | st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("vx"), inner),
@@ -167,7 +208,7 @@ def lived(seed: int) -> dict[bytes, bytes]:
     """Return the ledger of a shard that saw edits, outages and an abandoned change in pieces."""
     chance = random.Random(seed)
     world = World(limits=with_limits(batch=3, piece=2))
-    now = T0
+    now, asked = T0, 0
     world.start(now)
     for edit in range(4):
         jobs = [
@@ -177,6 +218,10 @@ def lived(seed: int) -> dict[bytes, bytes]:
         if world.shard.base() is not None:
             world.offer(jobs, revision=f"r{edit}", seen=now)
         for _ in range(chance.randrange(1, 7)):
+            if chance.random() < 0.3:
+                asked += 1
+                kind: CommandType = chance.choice(("trigger", "pause", "resume"))
+                world.shard.take(Command(kind, f"c{asked}", job=chance.choice("abcdefgh")), asked)
             decision = world.shard.decide(now)
             if isinstance(decision, Batch):
                 world.commit(decision, now)
@@ -218,7 +263,9 @@ def comparable(state: ShardState) -> dict[str, object]:
 
 def test_the_histories_hold_every_kind_of_record() -> None:
     kinds = {key.partition(b"/")[0] for seed in range(25) for key in lived(seed)}
-    assert kinds == {b"cursor", b"identity", b"owner", b"job", b"timer", b"change", b"revision"}
+    assert kinds == {
+        *(b"cursor", b"identity", b"owner", b"job", b"timer", b"change", b"revision", b"paused", b"done")
+    }
 
 
 def test_the_revisions_forgotten_are_the_oldest_in_whatever_order_they_were_restored() -> None:

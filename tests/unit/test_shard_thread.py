@@ -493,7 +493,7 @@ def test_a_ledger_of_something_else_ends_the_shard_with_what_to_do(identity: Ide
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        (b"cursor", b'{"v":2,"new":1}', "format 2, this dispatcher knows up to 1; upgrade"),
+        (b"cursor", b'{"v":3,"new":1}', "format 3, this dispatcher knows up to 2; upgrade"),
         (b"cursor", b"\x00\x01", "cannot be read"),
         (b"surprise/x", b'{"v":1}', "only a dispatcher may write there"),
     ],
