@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dispatcher.cli.about import completion, schema, show_settings
 from dispatcher.cli.ask import accept_clock, adopt
+from dispatcher.cli.dead import dead
 from dispatcher.cli.demo import demo
 from dispatcher.cli.diff import diff
 from dispatcher.cli.missed import missed
 from dispatcher.cli.recover import recover
+from dispatcher.cli.retry import retry
 from dispatcher.cli.root import root
 from dispatcher.cli.run import run
 from dispatcher.cli.tail import tail
@@ -20,6 +22,7 @@ _COMMANDS = (
     *(run, demo, tail, verify),
     *(validate, next_fires, diff, schema),
     *(missed, adopt, accept_clock, recover),
+    *(dead, retry),
     *(topics, show_settings, completion),
 )
 for _command in _COMMANDS:

@@ -5,10 +5,11 @@ A letter and its mark have the same key and lie in the same partition: the topic
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from dispatcher.core.command import MOST_ATTEMPTS, Command, Parcel, retry_id
 from dispatcher.core.instant import Instant, from_text, to_text
 from dispatcher.core.log_record import Record
 from dispatcher.core.message import FIRE_TYPE, Headers, Outgoing, TopicNames
@@ -71,10 +72,18 @@ class Letter:
             return f"its ce_id is longer than {_LONGEST_FIRE} characters"
         if self.value is None:
             return "it has no value"
-        return None
+        return None if self.attempts < MOST_ATTEMPTS else f"it was tried {self.attempts} times"
 
     def _header(self, name: str) -> str:
         return (dict(self.headers).get(name) or b"").decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A letter, and the mark that settles it, if there is one."""
+
+    letter: Letter
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,64 @@ def mark(topics: TopicNames, dead: Letter, settled: Settlement, *, attempt: int,
     if fire is not None:
         headers.insert(0, ("ce_id", fire))
     return topics.dead, None, dead.key, partition, headers
+
+
+def letter_again(topics: TopicNames, dead: Letter) -> Outgoing:
+    """Return a letter as it was, to be written once more: its settlement came to nothing."""
+    delivery = Delivery(dead.topic, dead.partition, dead.offset, 0, dead.key, dead.value, dead.headers)
+    made = letter(topics, 1, delivery, reason=dead.reason, attempts=dead.attempts, at=dead.at, by=dead.by)
+    return *made[:3], dead.place[0], made[4]
+
+
+def retry_of(dead: Letter, attempt: int, at: Instant) -> Command:
+    """Return the command that has the fire of a letter tried again, as it was.
+
+    Whoever asks for it wants it to run: the instant after which workers leave a message alone is not kept.
+    """
+    kept = tuple((name, value) for name, value in dead.headers if value is not None and name != "not_after")
+    return Command(
+        "retry",
+        retry_id(dead.fire, attempt),
+        job=dead.job,
+        fire=dead.fire,
+        attempt=attempt,
+        at=at,
+        parcel=Parcel(dead.topic, dead.key, dead.value or b"", kept),
+        origin="user",
+    )
+
+
+class Pile:
+    """Letters as they are read, each partition in order: the wanted ones, and of them those not settled.
+
+    Values are left out, for there may be many; a value that is there becomes an empty one. `settled` keeps
+    the settled letters too.
+    """
+
+    def __init__(self, wanted: Callable[[Letter], bool], *, settled: bool = False) -> None:
+        self._wanted = wanted
+        self._settled = settled
+        self._filed: dict[tuple[int, int], Filed] = {}
+
+    def take(self, record: Record) -> None:
+        """Take in a record of the topic."""
+        found = read_letter(record)
+        if isinstance(found, Mark):
+            self._settle(found)
+        elif found is not None and self._wanted(found):
+            light = found if found.value is None else replace(found, value=b"")
+            self._filed[found.place] = Filed(light)
+
+    def __iter__(self) -> Iterator[Filed]:
+        """Yield the letters, the oldest first."""
+        return iter(sorted(self._filed.values(), key=lambda filed: (filed.letter.at, filed.letter.place)))
+
+    def _settle(self, found: Mark) -> None:
+        filed = self._filed.get(found.letter)
+        if filed is not None and self._settled:
+            self._filed[found.letter] = replace(filed, mark=found)
+        elif filed is not None:
+            del self._filed[found.letter]
 
 
 def read_letter(record: Record) -> Letter | Mark | None:
