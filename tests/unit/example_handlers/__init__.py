@@ -1,0 +1,1 @@
+"""A package with handlers of its own, as somebody would write one beside the dispatcher."""
