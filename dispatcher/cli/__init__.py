@@ -17,9 +17,10 @@ from dispatcher.cli.topics import topics
 from dispatcher.cli.upcoming import next_fires
 from dispatcher.cli.validate import validate
 from dispatcher.cli.verify import verify
+from dispatcher.cli.work import work
 
 _COMMANDS = (
-    *(run, demo, tail, verify),
+    *(run, work, demo, tail, verify),
     *(validate, next_fires, diff, schema),
     *(missed, adopt, accept_clock, recover),
     *(dead, retry),

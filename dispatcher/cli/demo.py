@@ -1,12 +1,15 @@
-"""`dispatcher demo`: the daemon on the embedded broker, with a live table of what it does."""
+"""`dispatcher demo`: daemon and worker on the embedded broker, with a live table of what they do."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -24,17 +27,26 @@ from dispatcher.clock import Clock, SystemClock
 from dispatcher.core.instant import Instant, from_text, to_text
 from dispatcher.core.job import Job, Lane
 from dispatcher.core.message import TopicNames
+from dispatcher.core.scaling import ScalingLimits
 from dispatcher.core.schedule import Schedule
 from dispatcher.daemon import Cluster, Daemon, Plant
 from dispatcher.errors import InvalidSchedule, ScheduleUnreadable
-from dispatcher.kafka.embedded import EmbeddedBroker, EmbeddedDirectory, SoleMembership
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.embedded import PARTITIONS, EmbeddedBroker, EmbeddedDirectory, SoleMembership
 from dispatcher.kafka.live import FireReader, Seen
+from dispatcher.kafka.work_log import KafkaWorkLog, WorkPlan
 from dispatcher.service import Deadline
+from dispatcher.work.pool import Habits
+from dispatcher.work.registry import Means, registry
+from dispatcher.worker import Shop, Worker
 
 _SHARDS = 4
 _CAP = 64 * 1024 * 1024
 _GLANCE_SECONDS = 0.25
 _ROWS = 30
+_SEATS = 8
+_SHOWN = ("succeeded", "retrying", "dead")
+"""How runs end, as far as the table shows it."""
 _NO_LIMIT = 1 << 50
 """The embedded broker stamps a time of its own on records, which says nothing of this machine's."""
 _NOTICE = (
@@ -44,7 +56,7 @@ _NOTICE = (
 
 
 @click.command(
-    short_help="Try the dispatcher out; needs no Kafka.",
+    short_help="Try the dispatcher and a worker out; needs no Kafka.",
     epilog=example("dispatcher demo --for 30s", "dispatcher demo --schedule my.json"),
 )
 @click.option(
@@ -58,9 +70,10 @@ _NOTICE = (
     help="The schedule file; edit it while the demo runs.",
 )
 def demo(length: int | None, schedule: Path) -> None:
-    """Run the dispatcher on the broker that the client library brings, and show what it does.
+    """Run the dispatcher and a worker on the broker that the client library brings, and show what they do.
 
-    No installation is needed. Edit the schedule file meanwhile: the table follows.
+    No installation is needed. Edit the schedule file meanwhile: the table follows. Handlers that an operator
+    has to allow are off, so what asks for them ends as a dead letter that says so.
     """
     logs.configure("error")
     clock = SystemClock()
@@ -72,9 +85,9 @@ def demo(length: int | None, schedule: Path) -> None:
             while not stopped.is_set() and (deadline is None or deadline.left()):
                 with contextlib.suppress(InvalidSchedule, ScheduleUnreadable):
                     board.follow(load_schedule(str(schedule), _CAP), clock.read().now)
-                fires = reader.take(_GLANCE_SECONDS)
-                board.see(fires)
-                show(fires)
+                seen = reader.take(_GLANCE_SECONDS)
+                board.see(seen)
+                show(seen)
     click.echo(board.summary(clock.read().now))
 
 
@@ -86,6 +99,7 @@ class _Row:
     committed: int = 0
     last: str = ""
     late: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
 
 
 class Board:
@@ -111,23 +125,33 @@ class Board:
         for name, job in schedule.jobs.items():
             self._rows.setdefault(name, _Row(job, now))
 
-    def see(self, fires: list[Seen]) -> None:
-        """Count committed fires."""
-        for seen in fires:
+    def see(self, records: list[Seen]) -> None:
+        """Count committed fires, and how the runs of them ended."""
+        for seen in records:
             headers = dict(seen.headers)
-            row = self._rows.get(headers["ce_subject"].decode())
-            if row is not None:
-                planned = from_text(headers["ce_time"].decode())
-                row.committed += 1
-                row.last = to_text(planned)
-                row.late = max(0, seen.timestamp - planned - row.job.delay_ms)
+            row = self._rows.get(headers.get("ce_subject", b"").decode())
+            if row is None:
+                continue
+            kind = headers["ce_type"].decode()
+            if kind == "dispatcher.fire":
+                self._note_fire(row, seen, headers)
+            elif kind.startswith("run."):
+                row.ended[kind.removeprefix("run.")] += 1
+
+    def _note_fire(self, row: _Row, seen: Seen, headers: dict[str, bytes]) -> None:
+        if headers.get("attempt", b"1") != b"1":
+            return
+        planned = from_text(headers["ce_time"].decode())
+        row.committed += 1
+        row.last = to_text(planned)
+        row.late = max(0, seen.timestamp - planned - row.job.delay_ms)
 
     def table(self, now: Instant) -> Group:
         """Return the table as it stands at `now`."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("job", "lane", "next fire, UTC", "last committed, UTC"):
             table.add_column(heading)
-        for heading in ("planned", "committed", "late"):
+        for heading in ("planned", "committed", "late", *_SHOWN):
             table.add_column(heading, justify="right")
         for row in sorted(self._rows.values(), key=lambda one: (-one.committed, one.job.name))[:_ROWS]:
             due = row.job.trigger.next_after(now - row.job.delay_ms)
@@ -139,6 +163,7 @@ class Board:
                 str(self._planned(row, now)),
                 str(row.committed),
                 f"{row.late} ms" if row.last else "-",
+                *(str(row.ended[word]) if row.ended[word] else "-" for word in _SHOWN),
             )
         hidden = len(self._rows) - _ROWS
         lines: list[RenderableType] = [Text(_NOTICE, style="yellow"), table]
@@ -148,7 +173,10 @@ class Board:
         """Return one sentence: what was planned and what was committed."""
         planned = sum(self._planned(row, now) for row in self._rows.values())
         committed = sum(row.committed for row in self._rows.values())
-        return f"{planned} fires planned, {committed} committed; the embedded broker took them with it."
+        ended = sum((row.ended for row in self._rows.values()), Counter[str]())
+        told = ", ".join(f"{ended[word]} {word}" for word in _SHOWN)
+        fires = f"{planned} fires planned, {committed} committed"
+        return f"{fires}; runs: {told}; the embedded broker took them with it."
 
     def _planned(self, row: _Row, now: Instant) -> int:
         until = now - row.job.delay_ms
@@ -160,8 +188,8 @@ def _running(broker: EmbeddedBroker, schedule: Path, clock: Clock) -> Iterator[t
     topics = TopicNames("dispatcher")
     broker.prepare(topics)
     connection = broker.connection()
-    own = [topics.lane(lane) for lane in Lane]
-    reader = FireReader(connection, own, 0)
+    lanes = [topics.lane(lane) for lane in Lane]
+    reader = FireReader(connection, [*lanes, topics.events], 0)
     identity = broker.identity()
     cluster = Cluster(
         connection,
@@ -173,14 +201,28 @@ def _running(broker: EmbeddedBroker, schedule: Path, clock: Clock) -> Iterator[t
     daemon = Daemon(
         cluster, Plant(schedule, _SHARDS, "demo", poll_seconds=1.0, clock_limit_ms=_NO_LIMIT), clock
     )
-    thread = threading.Thread(target=daemon.run, name="daemon", daemon=True)
-    thread.start()
+    worker = _worker(connection, topics, clock)
+    threads = [threading.Thread(target=one.run, name="demo", daemon=True) for one in (daemon, worker)]
+    for thread in threads:
+        thread.start()
     try:
         with contextlib.closing(reader):
             yield reader, daemon
     finally:
+        worker.stop()
         daemon.stop()
-        thread.join(10)
+        for thread in threads:
+            thread.join(10)
+
+
+def _worker(connection: Connection, topics: TopicNames, clock: Clock) -> Worker:
+    """Return a worker with the handlers that need nobody's leave."""
+    plan = WorkPlan(tuple(map(topics.lane, Lane)), "demo")
+    shop = Shop(
+        "demo", _SHARDS, PARTITIONS, ScalingLimits(least=1, most=_SEATS), habits=Habits(stop_seconds=3)
+    )
+    handlers = registry(Means(prefix=topics.prefix))
+    return Worker(connection, topics, shop, handlers, partial(KafkaWorkLog, connection, topics, plan), clock)
 
 
 @contextlib.contextmanager
@@ -192,14 +234,29 @@ def _screen(board: Board, clock: Clock) -> Iterator[Callable[[list[Seen]], None]
             yield lambda _fires: live.update(board.table(clock.read().now))
         return
 
-    def lines(fires: list[Seen]) -> None:
-        for seen in fires:
-            headers = dict(seen.headers)
-            fire = printable(headers["ce_id"].decode())
-            click.echo(
-                f"{to_text(seen.timestamp)}  committed  {fire}  {seen.topic}[{seen.partition}]@{seen.offset}"
-            )
+    def lines(records: list[Seen]) -> None:
+        for seen in records:
+            line = _line(seen)
+            if line is not None:
+                click.echo(line)
         sys.stdout.flush()
 
     yield lines
     Console(width=140).print(board.table(clock.read().now))
+
+
+def _line(seen: Seen) -> str | None:
+    """Return what a record says in one line, None for one that a demo does not show."""
+    headers = dict(seen.headers)
+    kind, attempt = headers["ce_type"].decode(), headers.get("attempt", b"1").decode()
+    time = to_text(seen.timestamp)
+    if kind == "dispatcher.fire":
+        fire = printable(headers["ce_id"].decode())
+        again = "" if attempt == "1" else f"  attempt {attempt}"
+        return f"{time}  committed  {fire}  {seen.topic}[{seen.partition}]@{seen.offset}{again}"
+    if not kind.startswith("run.") or "fire" not in headers:
+        return None
+    data = json.loads(seen.value or b"{}")
+    why = f"  {printable(str(data['reason']))}" if "reason" in data else ""
+    fire = printable(headers["fire"].decode())
+    return f"{time}  {kind.removeprefix('run.'):<9}  {fire}  attempt {attempt}{why}"

@@ -24,7 +24,7 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
 
     The command's first parameter is what is in force, an `InForce`. Raises InvalidSettings.
     """
-    chosen = names or tuple(Settings.model_fields)
+    chosen = tuple(name for name in names or Settings.model_fields if name not in _NO_FLAG)
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -64,6 +64,8 @@ def _property(pair: str) -> tuple[str, str]:
     return name.strip(), value
 
 
+_NO_FLAG = frozenset({"sql"})
+"""Settings that are secret as a whole: every user of a machine sees the flags of its processes."""
 _SHORTER = {"wait_seconds": ("--wait",)}
 """Flags with a second, shorter spelling."""
 
@@ -73,7 +75,12 @@ def _option(name: str) -> Callable[[Command], Command]:
     if name == "kafka":
         text = f"{field.description}; may be repeated. [env: {env_name('kafka')}__<PROPERTY WITH _ FOR .>]"
         return click.option("--kafka", "kafka", multiple=True, metavar="PROPERTY=VALUE", help=text)
-    default = "" if field.default is None else f"; default: {field.default}"
+    unset = field.default is None or field.default == ()
+    default = (
+        ""
+        if unset
+        else f"; default: {str(field.default).lower() if field.default is False else field.default}"
+    )
     return click.option(
         flag_name(name),
         *_SHORTER.get(name, ()),

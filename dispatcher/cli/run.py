@@ -25,13 +25,13 @@ from dispatcher.kafka.directory import KafkaTopicDirectory
 from dispatcher.kafka.topics import KafkaTopics, wait_for_kafka
 from dispatcher.locking import instance_lock, lock_directory
 from dispatcher.service import Deadline
-from dispatcher.settings import InForce, Settings
+from dispatcher.settings import WORK, InForce, Settings
 
 _ASK_SECONDS = 5.0
 
 
 @click.command(epilog=example("dispatcher run --bootstrap-servers localhost:9092 --schedule schedule.json"))
-@settings_options()
+@settings_options(*(name for name in Settings.model_fields if name not in WORK))
 def run(in_force: InForce) -> None:
     """Run the dispatcher until it is told to stop.
 
@@ -43,7 +43,7 @@ def run(in_force: InForce) -> None:
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    cluster = _await_kafka(connection, settings.wait_seconds)
+    cluster = await_kafka(connection, settings.wait_seconds)
     directory = settings.lock_dir or lock_directory(os.environ)
     with instance_lock(directory, cluster, settings.prefix, settings.instance):
         preflight(in_force, connection)
@@ -108,7 +108,7 @@ def signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[No
             signal.signal(number, handler)
 
 
-def _await_kafka(connection: Connection, seconds: float | None) -> str:
+def await_kafka(connection: Connection, seconds: float | None) -> str:
     """Wait for a broker, saying so now and then; for ever when `seconds` is None. Return the cluster's id."""
     say = structlog.get_logger()
     deadline = None if seconds is None else Deadline(seconds)

@@ -62,15 +62,18 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt at a fire. `begun` is how often other lives of a worker began it before, that is known of.
+    """One attempt at a fire.
 
-    `attempt` counts what is begun: that of the message, and one more for each time before.
+    `begun` is how often other lives of a worker began it before, as far as is known; `maybe`, that one may
+    have done so unnoted, for it ended without a word. `attempt` counts what was begun: that of the message,
+    and one more for each time that is known.
     """
 
     fire: str
     job: str
     attempt: int
     begun: int
+    maybe: bool
     planned: Instant
     not_after: Instant | None
     shard: int
@@ -97,7 +100,7 @@ class RunReader:
         self._shards = shards
         self._specs: dict[bytes, Spec | str] = {}
 
-    def read(self, delivery: Delivery, begun: int = 0) -> Run | Poison:
+    def read(self, delivery: Delivery, begun: int = 0, *, maybe: bool = False) -> Run | Poison:
         """Return the run of a delivery that was begun so often before, or why it is none. Never raises."""
         try:
             headers = {name: value.decode() for name, value in delivery.headers if value is not None}
@@ -123,7 +126,7 @@ class RunReader:
             return Poison(spec, delivery, fire, job, attempt)
         shard = self._shard(headers.get("shard", ""), job)
         return Run(
-            fire, job, attempt + begun, begun, planned, not_after, shard, spec,
+            fire, job, attempt + begun, begun, maybe, planned, not_after, shard, spec,
             headers.get("traceparent", ""), delivery,
         )  # fmt: skip
 

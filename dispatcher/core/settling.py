@@ -37,15 +37,17 @@ class Settled:
 def wait_before(retry: Retry, fire: str, attempt: int, asked_ms: int | None = None) -> int:
     """Return the milliseconds between the end of `attempt` and the next one.
 
-    Exponential: twice as long each time, up to the cap. Half of the wait is spread by a hash of fire and
-    attempt, so that what failed together is not tried together, and a repeated decision is the same. Whoever
-    was asked may want a longer one (`Retry-After`), which is honoured up to a day.
+    Fixed: the same each time. Exponential: twice as long each time, up to the cap, and half of it spread by a
+    hash of fire and attempt, so that what failed together is not tried together, and a repeated decision is
+    the same. Whoever was asked may want a longer one (`Retry-After`), which is honoured up to a day.
     """
-    wait = retry.delay_ms if retry.fixed else retry.delay_ms << min(attempt - 1, 40)
-    wait = min(wait, retry.max_delay_ms) if not retry.fixed else wait
+    asked = min(asked_ms or 0, LONGEST_WAIT_MS)
+    if retry.fixed:
+        return max(retry.delay_ms, asked)
+    wait = min(retry.delay_ms << min(attempt - 1, 40), retry.max_delay_ms)
     half = wait // 2
     spread = int.from_bytes(blake2b(f"{fire}#{attempt}".encode(), digest_size=4).digest()) % (half + 1)
-    return max(wait - half + spread, min(asked_ms or 0, LONGEST_WAIT_MS))
+    return max(wait - half + spread, asked)
 
 
 class Settler:
@@ -111,7 +113,7 @@ class Settler:
             headers.append(("fire", poison.fire.encode()))
         headers.append(("attempt", b"%d" % poison.attempt))
         facts = _told(reason=poison.why)
-        value = _value("", now, now, delivery, facts, redelivered=False)
+        value = _value("", now, now, delivery, facts, b"false")
         event = (self._events, value, (poison.job or ident).encode(), shard, headers)
         return Settled("dead", (event, self._letter(delivery, poison.why, poison.attempt, now)))
 
@@ -153,7 +155,7 @@ class Settler:
             ("fire", fire),
             ("attempt", attempt),
         ]
-        value = _value(run.spec.handler, started, ended, run.delivery, facts, redelivered=run.begun > 0)
+        value = _value(run.spec.handler, started, ended, run.delivery, facts, _redelivered(run))
         return self._events, value, job, run.shard, headers
 
     def _head(self, kind: str, ident: bytes, at: Instant, shard: int) -> Headers:
@@ -168,8 +170,15 @@ class Settler:
         ]
 
 
+def _redelivered(run: Run) -> bytes:
+    """Return whether it was begun before: `maybe` where the life before ended without a word."""
+    if run.begun:
+        return b"true"
+    return b'"maybe"' if run.maybe else b"false"
+
+
 def _value(
-    handler: str, started: Instant, ended: Instant, delivery: Delivery, facts: bytes, *, redelivered: bool
+    handler: str, started: Instant, ended: Instant, delivery: Delivery, facts: bytes, redelivered: bytes
 ) -> bytes:
     """Return an event's value; put together by hand, for there is one for each run."""
     return (
@@ -178,7 +187,7 @@ def _value(
             _text(handler),
             to_text(started).encode(),
             to_text(ended).encode(),
-            b"true" if redelivered else b"false",
+            redelivered,
             facts,
             b',"topic":' + _text(delivery.topic),
             delivery.partition,

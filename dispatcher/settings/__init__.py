@@ -5,12 +5,13 @@ each the setting, the value, where that came from and what to do. Components nev
 daemon hands each the few numbers it needs.
 """
 
-from dispatcher.settings.model import Settings, env_name, flag_name
+from dispatcher.settings.model import WORK, Settings, env_name, flag_name
 from dispatcher.settings.sources import CONFIG_VARIABLE, DEFAULT, InForce, Row, load, misspelt
 
 __all__ = [
     "CONFIG_VARIABLE",
     "DEFAULT",
+    "WORK",
     "InForce",
     "Row",
     "Settings",

@@ -47,6 +47,16 @@ def _plain_name(text: str) -> str:
     return text
 
 
+def _address(text: str | None) -> str | None:
+    """Return host:port; raise ValueError for what is none."""
+    if text is None:
+        return None
+    host, colon, port = text.rpartition(":")
+    if not host or not colon or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise ValueError("must be host:port, e.g. 127.0.0.1:9465")
+    return text
+
+
 def _properties(value: object) -> object:
     """Return the table with dotted names and text values, as librdkafka takes them."""
     return dict(flat(value)) if isinstance(value, Mapping) else value
@@ -63,6 +73,13 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
+def _names(value: object) -> object:
+    """Return the parts of a text separated by commas; lists, as TOML has them, stay as they are."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
 def flag_name(setting: str) -> str:
     """Return the flag of a setting, e.g. `--bootstrap-servers`."""
     return "--" + setting.replace("_", "-")
@@ -71,6 +88,13 @@ def flag_name(setting: str) -> str:
 def env_name(setting: str) -> str:
     """Return the environment variable of a setting, e.g. `DISPATCHER_BOOTSTRAP_SERVERS`."""
     return ENV_PREFIX + setting.upper()
+
+
+WORK = frozenset({
+    "seats_least", "seats_most", "drain_seconds", "work_topics", "work_begin", "work_address",
+    "http_allow_private", "shell_allow", "python_allow", "sql",
+})  # fmt: skip
+"""Settings of workers alone."""
 
 
 class Settings(BaseSettings):
@@ -191,6 +215,51 @@ class Settings(BaseSettings):
         description="Replication factor of new topics; the broker's default if not set",
         examples=[3],
     )
+    seats_least: int = Field(
+        1, ge=1, le=10_000, description="Runs that a worker has seats for at the least", examples=[1]
+    )
+    seats_most: int = Field(
+        64, ge=1, le=10_000, description="Runs that a worker has seats for at the most", examples=[64]
+    )
+    drain_seconds: float = Field(
+        30, gt=0, le=86_400, description="How soon workers are to have run what waits", examples=[30]
+    )
+    work_topics: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Topics of jobs' own that workers read beside the lanes, separated by commas",
+        examples=["reports,imports"],
+    )
+    work_begin: Literal["earliest", "latest"] = Field(
+        "earliest",
+        description="Where workers begin that know no offsets: with all that is kept, or what comes",
+        examples=["earliest"],
+    )
+    work_address: Annotated[str | None, AfterValidator(_address)] = Field(
+        None,
+        description="Where a worker tells its figures over HTTP, host:port; nowhere by default",
+        examples=["127.0.0.1:9465"],
+    )
+    http_allow_private: bool = Field(
+        default=False,
+        description="Whether `http` may call private and local addresses",
+        examples=["true"],
+    )
+    shell_allow: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Programs that `shell` may run, by absolute path, separated by commas; none by default",
+        examples=["/usr/bin/rsync,/opt/jobs/report"],
+    )
+    python_allow: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Callables that `python` may call, by the names of their entry points; none by default",
+        examples=["nightly,cleanup"],
+    )
+    sql: dict[str, str] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Databases that `sql` may use, by name; secret, so from environment or file alone",
+        examples=["postgresql+psycopg://user:password@host/database"],
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged: debug, info, warning or error", examples=["info"]
     )
@@ -205,6 +274,14 @@ class Settings(BaseSettings):
         description="librdkafka properties passed through, for all clients",
         examples=["security.protocol=SSL"],
     )
+
+    @model_validator(mode="after")
+    def _seats_have_an_order(self) -> Self:
+        if self.seats_least > self.seats_most:
+            raise ValueError(
+                f"seats_least is {self.seats_least}, more than seats_most, which is {self.seats_most}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _partitions_fit_shards(self) -> Self:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from dispatcher.errors import InvalidSettings
-from dispatcher.masking import is_secret, masked
+from dispatcher.masking import MASK, is_secret, masked
 from dispatcher.settings.model import ENV_PREFIX, Settings, env_name, flag_name, flat
 
 CONFIG_VARIABLE = "DISPATCHER_CONFIG"
@@ -44,7 +44,8 @@ class InForce:
 
     def rows(self) -> list[Row]:
         """Return every setting, then every librdkafka property, secrets masked."""
-        values = self.settings.model_dump(mode="json", exclude={"kafka"})
+        values = self.settings.model_dump(mode="json", exclude={"kafka", "sql"})
+        values |= {f"sql.{name}": MASK for name in sorted(self.settings.sql)}
         values |= {f"kafka.{name}": masked(name, text) for name, text in sorted(self.settings.kafka.items())}
         return [Row(name, value, self.origins.get(name, DEFAULT)) for name, value in values.items()]
 
@@ -97,9 +98,12 @@ def _lay_over(
     source: Mapping[str, Any],
     origin: Callable[[str], str],
 ) -> None:
-    """Put a source's values over what less important sources said, properties one by one."""
+    """Put a source's values over what less important sources said, properties and databases one by one."""
     for name, value in source.items():
-        if name == "kafka" and isinstance(value, Mapping):
+        if name == "sql" and isinstance(value, Mapping):
+            values[name] = {**values.get(name, {}), **value}
+            origins.update({f"sql.{key}": origin(f"sql.{key}") for key in value})
+        elif name == "kafka" and isinstance(value, Mapping):
             properties = dict(flat(value))
             values[name] = {**values.get(name, {}), **properties}
             origins.update({f"kafka.{key}": origin(f"kafka.{key}") for key in properties})
@@ -157,7 +161,8 @@ def _fault(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
     if not path:
         return what
     name = ".".join(path)
-    value = "a secret" if is_secret(".".join(path[1:])) else repr(detail["input"])
+    secret = path[0] == "sql" or is_secret(".".join(path[1:]))
+    value = "a secret" if secret else repr(detail["input"])
     origin = origins.get(name) or origins.get(path[0], DEFAULT)
     example = (Settings.model_fields[path[0]].examples or [""])[0]
     return f"{name} is {value} ({origin}): {what}; give e.g. {example}"

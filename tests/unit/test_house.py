@@ -22,7 +22,7 @@ RANKS = (
     {"ports", "clock", "service", "masking", "locking"},
     STATIONS,
     {"settings", "logs"},
-    {"daemon"},
+    {"daemon", "worker"},
     {"cli"},
     {"__main__"},
 )

@@ -1,0 +1,1 @@
+"""Views → outside: what other programs may ask a process about itself."""

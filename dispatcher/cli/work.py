@@ -1,0 +1,101 @@
+"""`dispatcher work`: a worker in the foreground, as systemd and containers want it."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import click
+
+from dispatcher import logs
+from dispatcher.cli.options import example, settings_options
+from dispatcher.cli.run import await_kafka, signals
+from dispatcher.cli.topics import connection_of, mend_command, plan_of
+from dispatcher.core.job import Lane
+from dispatcher.core.message import TopicNames
+from dispatcher.core.scaling import ScalingLimits
+from dispatcher.errors import TopicsUnfit
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.directory import KafkaTopicDirectory
+from dispatcher.kafka.topics import KafkaTopics
+from dispatcher.kafka.work_log import KafkaWorkLog, WorkPlan
+from dispatcher.locking import instance_lock, lock_directory
+from dispatcher.settings import WORK, InForce, Settings
+from dispatcher.work.pool import Habits
+from dispatcher.work.registry import Means, registry
+from dispatcher.worker import Shop, Worker
+
+_SETTINGS = (
+    *("bootstrap_servers", "prefix", "shards", "partitions_jobs", "instance", "session_seconds", "lock_dir"),
+    *("wait_seconds", "stop_seconds"),
+    *(name for name in Settings.model_fields if name in WORK),
+    *("log_level", "log_format", "kafka"),
+)
+
+
+@click.command(
+    short_help="Run what was fired.",
+    epilog=example(
+        "dispatcher work --bootstrap-servers localhost:9092",
+        "DISPATCHER_INSTANCE=worker-2 dispatcher work --bootstrap-servers localhost:9092 --seats-most 200",
+    ),
+)
+@settings_options(*_SETTINGS)
+def work(in_force: InForce) -> None:
+    """Pick up fires and run them, until told to stop.
+
+    SIGTERM and SIGINT let what runs end within `stop_seconds`, hand the rest back, commit, and end with 0; a
+    second one ends at once. Each worker of a machine needs a DISPATCHER_INSTANCE of its own. Exits with 4
+    when Kafka cannot be reached in time or its topics are unfit, with 1 when the name is taken.
+    """
+    settings = in_force.settings
+    logs.configure(settings.log_level, settings.log_format)
+    connection = connection_of(settings)
+    cluster = await_kafka(connection, settings.wait_seconds)
+    directory = settings.lock_dir or lock_directory(os.environ)
+    with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):
+        worker = worker_of(in_force, connection)
+        with signals(worker.stop, _nothing_to_reload):
+            worker.run()
+
+
+def worker_of(in_force: InForce, connection: Connection) -> Worker:
+    """Return the worker that settings ask for. Raises TopicsUnfit when a topic is missing or wrong."""
+    settings = in_force.settings
+    topics, named = TopicNames(settings.prefix), connection.named(settings.instance)
+    if faults := KafkaTopics(named).check(plan_of(settings)):
+        raise TopicsUnfit(faults, mend_command(in_force))
+    dead = KafkaTopicDirectory(named).facts(topics.dead)
+    if dead is None:
+        raise TopicsUnfit((f"topic {topics.dead} is missing",), mend_command(in_force))
+    means = Means(
+        prefix=settings.prefix,
+        http_allow_private=settings.http_allow_private,
+        shell_allow=settings.shell_allow,
+        python_allow=settings.python_allow,
+        sql_dsns=settings.sql,
+        most_children=settings.seats_most,
+    )
+    plan = WorkPlan(
+        topics=(*map(topics.lane, Lane), *settings.work_topics),
+        instance=settings.instance,
+        latest=settings.work_begin == "latest",
+        session_ms=round(settings.session_seconds * 1000),
+    )
+    shop = Shop(
+        settings.instance,
+        settings.shards,
+        dead.partitions,
+        ScalingLimits(
+            least=settings.seats_least,
+            most=settings.seats_most,
+            drain_ms=round(settings.drain_seconds * 1000),
+        ),
+        settings.work_address,
+        Habits(stop_seconds=settings.stop_seconds),
+    )
+    return Worker(named, topics, shop, registry(means), partial(KafkaWorkLog, named, topics, plan))
+
+
+def _nothing_to_reload() -> None:
+    """SIGHUP changes nothing: a worker reads no schedule."""

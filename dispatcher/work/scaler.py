@@ -1,0 +1,78 @@
+"""Watches what comes, waits and is run, and says how many seats there are to be: the consumer thread's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from dispatcher.core.figures import Figures, LaneFigures
+from dispatcher.core.job import Lane
+from dispatcher.core.scaling import Observation, Scaling, ScalingLimits, replicas
+from dispatcher.ports import Place
+from dispatcher.work.tally import Counting
+from dispatcher.work.waiting import WaitingRoom
+
+_MOST_REPLICAS = 10_000
+
+
+class Scaler:
+    """Turns a worker's counts into observations, and these into seats and figures."""
+
+    def __init__(self, limits: ScalingLimits, lanes: Mapping[str, Lane]) -> None:
+        self._limits = limits
+        self._lanes = lanes
+        self._scaling = Scaling(limits)
+        self._arrived: Counter[Lane] = Counter()
+        self._ended: Counter[Lane] = Counter()
+        self._took: Counter[Lane] = Counter()
+        self._behind: Counter[Lane] = Counter()
+
+    @property
+    def seats(self) -> int:
+        """How many seats there are to be."""
+        return self._scaling.seats
+
+    def look(
+        self,
+        counting: Counting,
+        room: WaitingRoom,
+        positions: Mapping[Place, tuple[int, int]],
+        monotonic: int,
+    ) -> int:
+        """Return how many seats there are to be, by what happened since the last look."""
+        behind: Counter[Lane] = Counter()
+        for (topic, _), (position, end) in positions.items():
+            behind[self._lanes.get(topic, Lane.NORMAL)] += end - position
+        waiting, busy = room.counts(), room.busy()
+        seen = {
+            lane: Observation(
+                arrived=counting.arrived[lane] - self._arrived[lane] + behind[lane] - self._behind[lane],
+                finished=counting.ended[lane] - self._ended[lane],
+                took_ms=counting.busy_ms[lane] - self._took[lane],
+                busy=busy[lane],
+                backlog=waiting[lane] + behind[lane],
+            )
+            for lane in Lane
+        }
+        self._arrived, self._ended = counting.arrived.copy(), counting.ended.copy()
+        self._took, self._behind = counting.busy_ms.copy(), behind
+        return self._scaling.observe(monotonic, seen)
+
+    def figures(self, counting: Counting, room: WaitingRoom, seats: int) -> Figures:
+        """Return the worker's figures as they are now."""
+        wanted, waiting, busy = self._scaling.wanted_seats(), room.counts(), room.busy()
+        lanes = {
+            lane: LaneFigures(waiting[lane], busy[lane], self._behind[lane], wanted[lane]) for lane in Lane
+        }
+        return Figures(
+            seats=seats,
+            most_seats=self._limits.most,
+            lanes=lanes,
+            runs=dict(counting.runs),
+            handler_seconds={name: spent / 1000 for name, spent in counting.handler_ms.items()},
+            handler_runs=dict(counting.handler_runs),
+            redelivered=counting.redelivered,
+            overlaps=counting.overlaps,
+            failed_commits=counting.failed_commits,
+            replicas=replicas(sum(wanted.values()), self._limits.most, 0, _MOST_REPLICAS),
+        )
