@@ -65,7 +65,7 @@ def test_noop_takes_everything_and_does_nothing(payload: Any) -> None:
 
 @pytest.mark.parametrize("entry", ORIGINALS, ids=lambda entry: str(entry["jobName"]))
 def test_the_tasks_of_the_original_run_with_the_parameters_of_its_own_file(entry: dict[str, Any]) -> None:
-    handlers = {"LogTask": Log("LogTask"), "EchoTask": Echo("EchoTask")}
+    handlers: dict[str, Log | Echo] = {"LogTask": Log("LogTask"), "EchoTask": Echo("EchoTask")}
     handler = handlers[entry["taskName"]]
     assert handler.name == entry["taskName"]
     succeeded(run(handler, entry.get("taskParams")))
