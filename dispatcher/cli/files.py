@@ -19,10 +19,17 @@ def load_schedule(file: str, cap: int) -> Schedule:
 
     Raises ScheduleUnreadable, or InvalidSchedule with all problems.
     """
+    return load_with_text(file, cap)[0]
+
+
+def load_with_text(file: str, cap: int) -> tuple[Schedule, bytes]:
+    """Return the schedule of a file as `load_schedule` does, and the bytes that it was read from."""
     with waiting(f"Reading {file}"):
         if file == STDIN:
-            return load(_stdin(cap), STDIN_NAME).schedule
-        return load(read(file, cap).data, file).schedule
+            data, name = _stdin(cap), STDIN_NAME
+        else:
+            data, name = read(file, cap).data, file
+        return load(data, name).schedule, data
 
 
 def _stdin(cap: int) -> bytes:

@@ -73,7 +73,7 @@ class Entries:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Return every problem found so far, at most `MOST_PROBLEMS` and one line that counts the rest."""
-        places = _Places(self._text)
+        places = Places(self._text)
         seen = set()
         found = []
         for offset, job, what in sorted(self._faults, key=lambda fault: fault[0]):
@@ -214,7 +214,7 @@ class Entries:
         if len(self._faults) >= MOST_PROBLEMS:
             self._uncounted += 1
             return False
-        line = _Places(self._text).of(first)[0]
+        line = Places(self._text).of(first)[0]
         self._job = name
         place = Scan(self._text, offset).spans[("jobName",)][1]
         self._note(place, f"the name is taken by the job at line {line}; every job needs its own")
@@ -264,7 +264,7 @@ def not_utf8(data: bytes, error: UnicodeDecodeError) -> Problem:
     body = data.removeprefix(b"\xef\xbb\xbf")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return Problem(1, 1, None, "the file looks like UTF-16; save it as UTF-8")
-    line, column = _Places(body[: error.start].decode()).of(error.start, at_end=True)
+    line, column = Places(body[: error.start].decode()).of(error.start, at_end=True)
     byte = body[error.start]
     return Problem(line, column, None, f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8")
 
@@ -282,7 +282,7 @@ def _place(spans: dict[Path, tuple[int, int]], fault: Fault) -> int:
     return spans[path][0 if fault.at_key else 1]
 
 
-class _Places:
+class Places:
     """Turns rising offsets into lines and columns, each text walked once."""
 
     def __init__(self, text: str) -> None:
