@@ -32,7 +32,7 @@ class Refusal(Exception):
 class Entry:
     """One record of a partition; the entry `None` is a marker, or was compacted away."""
 
-    __slots__ = ("appended", "by", "headers", "key", "seen", "state", "value")
+    __slots__ = ("appended", "by", "headers", "key", "seen", "state", "txn", "value")
 
     def __init__(
         self, key: bytes | None, value: bytes | None, headers: Headers | None, appended: int, by: Any
@@ -45,6 +45,8 @@ class Entry:
         self.state = OPEN
         self.seen = 0
         """When a live reader of committed records saw it, by the clock that is furthest ahead."""
+        self.txn = -1
+        """The number of its transaction: records of one number were committed together."""
 
 
 class Partition:
@@ -82,6 +84,7 @@ class Transaction:
     """One transaction as its coordinator knows it."""
 
     started: int
+    number: int
     entries: list[Entry] = field(default_factory=list)
     partitions: dict[Partition, None] = field(default_factory=dict)
 
@@ -127,6 +130,7 @@ class Brokers:
         self._later = later
         self._read = read
         self._count = count
+        self._begun = 0
 
     def partition(self, topic: str, number: int) -> Partition:
         """Return a partition; it is there once it is asked for."""
@@ -149,7 +153,8 @@ class Brokers:
         """AddPartitionsToTxn: the first one opens a transaction."""
         one = self._of(ident, epoch)
         if one.open is None:
-            txn = one.open = Transaction(self._now())
+            self._begun += 1
+            txn = one.open = Transaction(self._now(), self._begun)
             self._later(TRANSACTION_TIMEOUT_MS, lambda: self._time_out(one, txn))
         one.open.partitions[partition] = None
 
@@ -158,6 +163,7 @@ class Brokers:
         one = self._of(ident, epoch)
         if one.open is None or partition not in one.open.partitions:
             raise Refusal(WRONG_STATE)
+        entry.txn = one.open.number
         one.open.entries.append(entry)
         partition.unstable.setdefault(one.open, partition.high)
         partition.entries.append(entry)

@@ -11,6 +11,7 @@ from dispatcher.core.ledger import Position
 from dispatcher.core.log_record import Record
 from dispatcher.observe.checker import Checker
 from dispatcher.observe.verdict import Verdict, Wrong
+from simulation.asking import Audit, is_of_plan, pauses
 from simulation.broker import COMMITTED, Entry, Partition
 from simulation.replica import IDENTITY, TOPICS, Machine
 from simulation.world import World
@@ -42,7 +43,8 @@ def drain(world: World) -> list[str]:
     if machine.process is not None:
         world.do(machine.process, machine.process.give_up)
     told = map(_told, verdict(world).wrong)
-    return [*world.broken, *unsettled, *_unread(world), *_backward(world), *_torn(world), *told]
+    asked = () if unsettled else (*Audit(world).faults(), *pauses(world))
+    return [*world.broken, *unsettled, *_unread(world), *_backward(world), *_torn(world), *told, *asked]
 
 
 def verdict(world: World) -> Verdict:
@@ -56,6 +58,8 @@ def verdict(world: World) -> Verdict:
                 partition.topic, partition.number, offset, entry.appended, entry.headers or [], entry.value,
                 entry.key,
             )  # fmt: skip
+            if partition is not world.ledger and not is_of_plan(entry.headers):
+                continue
             if partition is world.ledger:
                 facts[entry.key] = record
             elif partition.topic == TOPICS.events:
@@ -96,6 +100,10 @@ def _unsettled(machine: Machine) -> list[str]:
     assert shard.state.position is not None
     if shard.clock_hold is not None or shard.state.position.backlog:
         return [f"stuck: clock {shard.clock_hold}, backlog {shard.state.position.backlog}"]
+    if shard.state.position.commands != len(machine.world.commands):
+        return [
+            f"stuck: of {len(machine.world.commands)} commands {shard.state.position.commands} are obeyed"
+        ]
     file, held = machine.file, shard.changing.held
     in_force = {name: record.job.definition for name, record in shard.state.records.items()}
     if held is None and in_force != {name: job.definition for name, job in file.jobs.items()}:

@@ -21,8 +21,8 @@ LIMITS = Limits(
 )  # fmt: skip
 KINDS = (
     "work", "work", "storm", "storm", "storm", "aim", "aim", "aim", "aim", "edit", "edit", "edit",
-    "roll_back", "take", "take", "give_up", "outage", "clock", "release", "compact", "command", "tail",
-    "jump", "refuse",
+    "roll_back", "take", "take", "give_up", "outage", "clock", "release", "compact", "command", "command",
+    "tail", "jump", "refuse",
 )  # fmt: skip
 
 
@@ -203,8 +203,9 @@ class History:
         self.world.count("compactions")
 
     def command(self) -> None:
-        """Somebody asks something of the shard."""
-        self.world.command()
+        """Somebody asks something of the shard, perhaps much at once."""
+        for _ in range(self.world.chance.choice((1, 1, 2, 8))):
+            self.world.command()
         self.world.run(500)
 
     def tail(self) -> None:

@@ -12,13 +12,15 @@ from unittest.mock import patch
 from confluent_kafka import KafkaException
 
 from dispatcher.clock import Reading
-from dispatcher.core import changing, shard
-from dispatcher.core.batch import Batch, Draft
+from dispatcher.core import asked, changing, firing, shard
+from dispatcher.core.asked import Asked
+from dispatcher.core.batch import Batch, Draft, Encoder
 from dispatcher.core.catching_up import CatchingUp
 from dispatcher.core.change import Numbered
 from dispatcher.core.firing import Firing, missed_until
-from dispatcher.core.ledger import TimerGone
+from dispatcher.core.ledger import Done, TimerGone
 from dispatcher.core.message import Outgoing
+from dispatcher.core.obeying import Obeying
 from dispatcher.core.plan import Plan
 from dispatcher.core.shard import Shard
 from dispatcher.core.state import ShardState
@@ -301,6 +303,106 @@ def forget_backlog_progress() -> Iterator[None]:
         yield
 
 
+def forget_ids_of_commands() -> AbstractContextManager[object]:
+    """What is asked twice is done once: clients repeat themselves, and so does whoever reads them."""
+    return patch.object(Asked, "_is_done", lambda *_: False)
+
+
+@contextmanager
+def _kept_in_memory(prefix: bytes) -> Iterator[None]:
+    """Have memory hold what is not written to the ledger."""
+    make = Encoder.batch
+
+    def without(self: Any, draft: Draft, now: int, *waiting: Any) -> Batch:
+        batch = make(self, draft, now, *waiting)
+        kept = [one for one in batch.outgoing if one[1] is None or not (one[2] or b"").startswith(prefix)]
+        return replace(batch, outgoing=kept)
+
+    with patch.object(Encoder, "batch", without):
+        yield
+
+
+def keep_ids_of_commands_in_memory() -> AbstractContextManager[object]:
+    """What is done must be known to whoever takes the shard next."""
+    return _kept_in_memory(b"done/")
+
+
+def keep_pauses_in_memory() -> AbstractContextManager[object]:
+    """A job stays paused whoever takes the shard next."""
+    return _kept_in_memory(b"paused/")
+
+
+@contextmanager
+def pass_commands_a_transaction_later() -> Iterator[None]:
+    """What a command does and the offset behind it are one transaction."""
+    draft, remember, make, read_to = Obeying.draft, Shard.remember, Shard._draft, Obeying._read_to
+
+    def late(self: Any, now: int, into: Draft, *, held: bool) -> bool:
+        before = into.position.commands
+        found = draft(self, now, into, held=held)
+        if found:
+            self.after = into.position.commands
+            into.move(commands=before)
+        return found
+
+    def remembered(self: Any, batch: Batch, now: int) -> None:
+        remember(self, batch, now)
+        if batch.kind == "asked":
+            self._obeying.passed = getattr(self._obeying, "after", 0)
+            self._obeying.committed()
+
+    def moved(self: Any, *rest: Any) -> Draft:
+        made = make(self, *rest)
+        made.move(commands=max(made.position.commands or 0, getattr(self._obeying, "passed", 0)))
+        return made
+
+    with (
+        patch.object(Obeying, "draft", late),
+        patch.object(Obeying, "_read_to", lambda self: max(read_to(self), getattr(self, "passed", 0))),
+        patch.object(Shard, "remember", remembered),
+        patch.object(Shard, "_draft", moved),
+    ):
+        yield
+
+
+@contextmanager
+def count_commands_as_done_before_the_commit() -> Iterator[None]:
+    """What is asked is done once its transaction is committed: else it is lost with it."""
+    draft = Obeying.draft
+
+    def early(self: Any, now: int, into: Draft, *, held: bool) -> bool:
+        found = draft(self, now, into, held=held)
+        for fact in into.facts:
+            if isinstance(fact, Done):
+                self._state.apply(fact)
+        return found
+
+    with patch.object(Obeying, "draft", early):
+        yield
+
+
+def withhold_what_was_asked_for() -> AbstractContextManager[object]:
+    """A pause is for the fires of the plan, and their skips are not those of an attempt."""
+    return patch.object(firing, "is_planned", lambda _: True)
+
+
+def cancel_fires_of_the_plan_unrecorded() -> AbstractContextManager[object]:
+    """A fire that the plan left as a timer and that is cancelled is a recorded skip."""
+    return patch.object(asked, "is_planned", lambda _: False)
+
+
+@contextmanager
+def retry_at_once() -> Iterator[None]:
+    """A retry waits for its instant."""
+    again = Asked._again
+
+    def hasty(self: Any, *rest: Any) -> Any:
+        return replace(again(self, *rest), due=self._now)
+
+    with patch.object(Asked, "_again", hasty):
+        yield
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     one.__name__: one
     for one in (
@@ -328,5 +430,13 @@ MUTATIONS: Mapping[str, Mutation] = {
         stage_several_instants,
         put_changes_in_force_by_halves,
         forget_backlog_progress,
+        forget_ids_of_commands,
+        keep_ids_of_commands_in_memory,
+        keep_pauses_in_memory,
+        pass_commands_a_transaction_later,
+        count_commands_as_done_before_the_commit,
+        withhold_what_was_asked_for,
+        cancel_fires_of_the_plan_unrecorded,
+        retry_at_once,
     )
 }

@@ -21,6 +21,7 @@ WITNESSES = (
     "burst.landed", "schedule.applied", "schedule.held", "command.obeyed", "pauses", "clock steps",
     "compactions", "late EndTxn powerless", "commit held", "commit unheard", "commit silent", "commit slow",
     "commit refusal", "abort held", "abort silent", "refused", "clock jumps",
+    "run.triggered", "run.redriven", "run.cancelled", "command.refused",
 )  # fmt: skip
 """What must have happened, else a run proves nothing."""
 

@@ -15,9 +15,10 @@ from heapq import heappop, heappush
 from itertools import count
 
 from dispatcher.core.batch import Limits
-from dispatcher.core.command import Command, CommandType
+from dispatcher.core.command import Command
 from dispatcher.core.instant import to_text
 from dispatcher.core.job import Job
+from simulation.asking import some_command
 from simulation.broker import Brokers, Entry, Partition
 from simulation.jobs import NAMES, START, some_job
 from simulation.replica import TOPICS, Crash, File, Machine, Process
@@ -29,7 +30,6 @@ POINTS = (
     "before EndTxn", "EndTxn done", "EndTxn acked", "before abort", "aborted",
 )  # fmt: skip
 """Every place where a process can die or stand still."""
-COMMANDS: tuple[CommandType, ...] = ("adopt", "accept-clock", "drop-missed")
 INSIDE = ("after begin", "fires produced", "ledger produced", "flushed")
 """Points within a transaction, where a late request does harm."""
 ACTIONS = (
@@ -77,6 +77,8 @@ class World:
         self.brokers = Brokers(self._now, self.later, self._read, self.count)
         self.ledger = self.brokers.partition(TOPICS.ledger, 0)
         self.seen: dict[Partition, list[Entry]] = {}
+        self.sent: list[tuple[str, Entry]] = []
+        """The messages that readers of job topics have seen."""
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = count()
         self._depth = 0
@@ -282,9 +284,9 @@ class World:
 
     def command(self) -> None:
         """Have somebody ask something of the shard."""
-        kind = self.chance.choice(COMMANDS)
-        until = self.now - self.chance.choice((0, 900, 4_000)) if kind == "drop-missed" else None
-        self.commands.append(Command(kind, f"c{len(self.commands)}", until=until))
+        command = some_command(self)
+        self.commands.append(command)
+        self.say(f"somebody asks: {command.type} {command.id} {command.job or command.fire or ''}")
         for process in self._processes():
             process.wake = min(process.wake, self.now)
 
@@ -313,6 +315,8 @@ class World:
         if partition.topic == TOPICS.events:
             assert entry.headers is not None
             self.count(entry.headers[1][1].decode())
+        else:
+            self.sent.append((partition.topic, entry))
         if self.trace is not None:
             heads = dict(entry.headers or ())
             self.say(f"       seen: {heads['ce_id'].decode()} of {entry.by.machine.name}")
