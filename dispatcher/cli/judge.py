@@ -2,17 +2,19 @@
 
 How far the shards had settled is read first, then the ends of the job topics are noted, then the events are
 read: so what the ledger calls settled is in the job topics, and what lies there is explained by the events.
+Commands come last, from where the ledger had obeyed them: so an attempt that an event speaks of was sent, is
+a timer, or waits among them. What events tell of runs is counted in a second reading, once it is known which
+fires there are; one that ended in between is one that runs, as it did at the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from dispatcher.cli.progress import progress_bar, read_with
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Lane
 from dispatcher.core.log_record import Record
@@ -40,20 +42,33 @@ class Report:
     missing: tuple[str, ...]
 
 
-def judge(reader: HistoryReader, prefix: str, window: tuple[Instant, Instant], now: Instant) -> Report:
-    """Judge what was planned in a window of time (after, until], none of it later than `now`.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: about what was planned in a window (after, until], none of it later than `now`.
 
-    Raises KafkaUnreachable, TopicsUnfit for topics that are missing, and LedgerUnfit.
+    `distrusted` are shards whose ledger cannot say what is pending (None: all); `all_ended` says that no run
+    is to go on any more.
     """
-    with _progress() as progress:
-        return _Judge(reader, TopicNames(prefix), now, progress).report(window)
+
+    window: tuple[Instant, Instant]
+    now: Instant
+    distrusted: tuple[int | None, ...] = ()
+    all_ended: bool = False
+
+
+def judge(reader: HistoryReader, prefix: str, question: Question) -> Report:
+    """Answer a question. Raises KafkaUnreachable, TopicsUnfit for topics that are missing, LedgerUnfit."""
+    with progress_bar() as progress:
+        return _Judge(reader, TopicNames(prefix), question, progress).report()
 
 
 class _Judge:
-    def __init__(self, reader: HistoryReader, names: TopicNames, now: Instant, progress: Progress) -> None:
+    def __init__(
+        self, reader: HistoryReader, names: TopicNames, question: Question, progress: Progress
+    ) -> None:
         self._reader = reader
         self._names = names
-        self._now = now
+        self._question = question
         self._progress = progress
         self._lanes = [names.lane(lane) for lane in Lane]
         needed = {names.events, names.ledger, *self._lanes}
@@ -68,32 +83,57 @@ class _Judge:
             raise TopicsUnfit((f"{fault}: there must be one of each for a shard",), "dispatcher topics check")
         self._checker = Checker(names.prefix, shards)
 
-    def report(self, window: tuple[Instant, Instant]) -> Report:
-        checker, names = self._checker, self._names
+    def report(self) -> Report:
+        checker, names, window = self._checker, self._names, self._question.window
         cut = {place for place, extent in self._extents([names.events]).items() if extent.low > 0}
         for _, shard in cut:
             checker.cut(shard, -1)
         for record in self._records("ledger", self._extents([names.ledger]), {}):
             checker.ledger(record)
+        for doubted in self._question.distrusted:
+            checker.distrust(doubted)
         jobs = self._extents(self._lanes)
-        jobs |= self._read_events(cut)
+        own, events = self._read_events(cut)
+        jobs |= own
         missing = tuple(sorted(checker.topics - self._counts.keys()))
         tally = checker.tally(*window)
         for topic in missing:
             tally.cut(topic, _EVER)
         extents = jobs if window[0] < 0 else self._reader.since(jobs, window[0])
         self._count(tally, extents, {place for place in jobs if 0 < jobs[place].low == extents[place].low})
-        verdict = tally.verdict(checker.standings())
+        if checker.history.told:
+            self._read_commands()
+            for record in self._records("runs", events, {}):
+                tally.event(record)
+        verdict = self._verdict(tally)
         if verdict.doubled:
             for record in self._records("places", extents, {}):
                 tally.trace(record)
-            verdict = tally.verdict(checker.standings())
+            verdict = self._verdict(tally)
         return Report(window, verdict, self._known_from, missing)
 
-    def _read_events(self, cut: Collection[Partition]) -> dict[Partition, Extent]:
-        """Read the events; return the extents of the jobs' own topics, which only the events tell of.
+    def _verdict(self, tally: Tally) -> Verdict:
+        return tally.verdict(self._checker.standings(), all_ended=self._question.all_ended)
 
-        What comes behind the events while those are looked at is read too.
+    def _read_commands(self) -> None:
+        """Read the commands that the shards had not obeyed, by the ledger."""
+        topic = self._names.commands
+        self._counts |= self._reader.partitions([topic])
+        unread = {}
+        for place, extent in self._extents([topic] if topic in self._counts else []).items():
+            standing = self._checker.standings().get(place[1])
+            position = None if standing is None else standing.position
+            obeyed = 0 if position is None or position.commands is None else position.commands
+            unread[place] = Extent(min(max(extent.low, obeyed), extent.high), extent.high)
+        for record in self._records("commands", unread, {}):
+            self._checker.command(record)
+
+    def _read_events(
+        self, cut: Collection[Partition]
+    ) -> tuple[dict[Partition, Extent], dict[Partition, Extent]]:
+        """Read the events; return the extents of the jobs' own topics, of which only they tell, and theirs.
+
+        What comes behind the events while those topics are looked at is read too.
         """
         checker, names = self._checker, self._names
         first: dict[Partition, Instant] = {}
@@ -110,7 +150,8 @@ class _Judge:
             later = _behind(extents, self._extents([names.events]))
             for record in self._records("events", later, {}):
                 checker.event(record)
-        return found
+            extents = {place: Extent(one.low, later[place].high) for place, one in extents.items()}
+        return found, extents
 
     def _count(self, tally: Tally, extents: Mapping[Partition, Extent], cut: Collection[Partition]) -> None:
         first: dict[Partition, Instant] = {}
@@ -124,9 +165,10 @@ class _Judge:
 
         What was removed was older than the first record left, and older than what the topic surely keeps.
         """
-        since = self._now if first is None else first
+        now = self._question.now
+        since = now if first is None else first
         kept = self._reader.kept_for(topic)
-        return since if kept is None else min(since, self._now - kept)
+        return since if kept is None else min(since, now - kept)
 
     def _extents(self, topics: list[str]) -> dict[Partition, Extent]:
         return self._reader.extents({topic: self._counts[topic] for topic in topics})
@@ -134,25 +176,9 @@ class _Judge:
     def _records(
         self, label: str, extents: Mapping[Partition, Extent], first: dict[Partition, Instant]
     ) -> Iterator[Record]:
-        """Yield the records of partitions; note in `first` the time of the first record of each."""
-        task = self._progress.add_task(label, total=sum(one.high - one.low for one in extents.values()))
-        for batch in self._reader.read(extents):
-            for record in batch:
-                first.setdefault((record.topic, record.partition), record.timestamp)
-                yield record
-            self._progress.advance(task, len(batch))
-        self._progress.remove_task(task)
+        return read_with(self._progress, self._reader, label, extents, first)
 
 
 def _behind(read: Mapping[Partition, Extent], now: Mapping[Partition, Extent]) -> dict[Partition, Extent]:
     """Return what came behind the extents that were read."""
     return {place: Extent(one.high, max(now[place].high, one.high)) for place, one in read.items()}
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show how far the reading is, on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress

@@ -2,13 +2,15 @@
 
 It shares no code with the planner. Feed it the committed records of the ledger if it is to say what is still
 pending, or where history is cut; then those of the events topic, in the order of each partition; then ask for
-a tally of a stretch of time.
+a tally of a stretch of time. Events about runs can be counted only once it is known what was planned, so they
+are read a second time, if `history.told` says that there are any.
 
     checker = Checker("dispatcher", shards=4)
     for record in ledger: checker.ledger(record)
     for record in events: checker.event(record)
     tally = checker.tally(after, until)
     for record in job_topics: tally.fire(record)
+    for record in events: tally.event(record)
     verdict = tally.verdict(checker.standings())
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -24,7 +27,7 @@ from dispatcher.core.codec import decode
 from dispatcher.core.log_record import Record
 from dispatcher.observe.definitions import definitions
 from dispatcher.observe.instants import instant_of
-from dispatcher.observe.shard_history import EVER, History, Recovered, Rules, ShardHistory, Standing
+from dispatcher.observe.shard_history import EVER, History, Recovered, Rules, ShardHistory, Standing, Trigger
 from dispatcher.observe.skips import Skip, Skips
 from dispatcher.observe.tally import Tally
 from dispatcher.observe.verdict import Place, Wrong
@@ -57,7 +60,9 @@ class Checker:
             b"run.skipped": self._skipped,
             b"burst.landed": self._landed,
             b"ledger.recovered": self._recovered,
+            b"run.triggered": self._triggered,
         }
+        self._workers = f"/{prefix}/workers/".encode()
         self.topics: set[str] = set()
         """Topics of their own that jobs had; those under the prefix no job may write."""
 
@@ -78,9 +83,27 @@ class Checker:
         if record.key is not None and (history.cut or not record.key.startswith(b"job/")):
             self._shards[record.partition].fact(decode(record.key, record.value))
 
+    def distrust(self, shard: int | None) -> None:
+        """Tell that the ledger of a shard (None: of all) is an older copy, or of something else."""
+        for history in self._shards if shard is None else self._shards[shard : shard + 1]:
+            history.distrusted = True
+
+    def command(self, record: Record) -> None:
+        """Take in a command that its shard had not obeyed yet, by the ledger that was fed."""
+        with suppress(ValueError, RecursionError):
+            data = json.loads(record.value or b"")
+            if isinstance(data, dict) and isinstance(data.get("id"), str):
+                self._shards[record.partition].waiting.add(data["id"])
+
     def event(self, record: Record) -> None:
         """Take in a record of the events topic."""
-        kind = dict(record.headers).get("ce_type", b"")
+        headers = dict(record.headers)
+        kind = headers.get("ce_type", b"")
+        if "fire" in headers and "attempt" in headers:
+            self.history.told = True
+            if headers.get("ce_source", b"").startswith(self._workers):
+                self.history.worked = True
+                return
         take = self._kinds.get(kind)
         if take is None:
             return
@@ -91,7 +114,7 @@ class Checker:
 
     def standings(self) -> dict[int, Standing]:
         """Return how far each shard has settled its fires, by the ledger that was fed."""
-        return {one.number: Standing(one.position, one.timers) for one in self._shards}
+        return {one.number: Standing(one.position, one.timers, one.waiting) for one in self._shards}
 
     def tally(self, after: int = -1, until: int = EVER) -> Tally:
         """Return a tally of what was planned in (after, until], in milliseconds; all events are fed."""
@@ -126,8 +149,11 @@ class Checker:
         history.applied[data["change"]] = (at, _touched(data))
 
     def _skipped(self, record: Record) -> None:
+        headers = dict(record.headers)
+        if "attempt" in headers:
+            return  # of an attempt that was asked for, not of fires of the plan
         data = json.loads(record.value or b"")
-        name = dict(record.headers)["ce_subject"]
+        name = headers["ce_subject"]
         after, until = instant_of(data["after"]), instant_of(data["until"])
         place = (record.partition, record.offset)
         self._skips.add(Skip(name, after, until, int(data["count"]), str(data["reason"]), *place))
@@ -138,6 +164,12 @@ class Checker:
         reason = f"ledger recovered: {data['reason']}"
         recovered = Recovered(after, instant_of(data["until"]), reason)
         self._shards[record.partition].recovered[data["change"]] = recovered
+
+    def _triggered(self, record: Record) -> None:
+        headers = dict(record.headers)
+        planned = instant_of(headers["ce_time"].decode())
+        command = str(json.loads(record.value or b"")["command"])
+        self.history.triggered[headers["fire"]] = Trigger(planned, record.partition, command)
 
     def _landed(self, record: Record) -> None:
         data = json.loads(record.value or b"")

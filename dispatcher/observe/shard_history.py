@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dispatcher.core.ledger import (
     Change,
@@ -34,10 +34,14 @@ class Tenure:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a shard has settled its fires: its position record, and the ids of the timers it holds."""
+    """How far a shard has settled its fires: its position record, and the ids of the timers it holds.
+
+    `waiting` are the ids of the commands that it had not obeyed yet.
+    """
 
     position: Position | None
     timers: Container[str] = ()
+    waiting: Container[str] = ()
 
     def awaits(self, due: int, name: str, fire: str) -> bool:
         """Return whether a fire is still to be settled: by the cursor, the open backlog or a timer."""
@@ -50,6 +54,15 @@ class Standing:
                 if drained is None or (due, name) > (drained.due, drained.name):
                     return True
         return fire in self.timers
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A fire that a command asked for: when, of which shard, and the id of the command."""
+
+    planned: int
+    shard: int
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,8 @@ class ShardHistory:
         self.recovered: dict[int, Recovered] = {}
         self.position: Position | None = None
         self.timers: set[str] = set()
+        self.waiting: set[str] = set()
+        self.distrusted = False
         self.tzdata: str | None = None
         self.told: dict[int, list[tuple[bytes, Version | None, Version | None]]] = {}
         self.applied: dict[int, tuple[int, int | None]] = {}
@@ -143,6 +158,10 @@ class ShardHistory:
         known = 0 if standing.position is None else standing.position.change
         return max([*self.applied, *self.recovered], default=0) > known
 
+    def doubtful(self, standing: Standing | None) -> bool:
+        """Return whether the ledger cannot say what is still to come: it holds less than there was."""
+        return self.distrusted or (standing is not None and self.beyond(standing))
+
     def given_up(self, due: int, planned: int) -> str | None:
         """Return why a fire that was not committed was given up, None when it was not."""
         for one in self.recovered.values():
@@ -191,3 +210,8 @@ class History:
     shards: list[ShardHistory]
     skips: Skips
     faults: list[Wrong]
+    triggered: dict[bytes, Trigger] = field(default_factory=dict)
+    worked: bool = False
+    """Whether a worker has ever told of a run."""
+    told: bool = False
+    """Whether there are events about runs, which a second reading is to count."""

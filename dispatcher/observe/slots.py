@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dispatcher.observe.instants import instant_of
 from dispatcher.observe.shard_history import History, Tenure
 from dispatcher.observe.timing import Table, Timing, Window
 
@@ -63,6 +64,16 @@ class Slots:
             if slot.after < planned <= slot.until:
                 return slot
         return None
+
+    def locate(self, fire: bytes) -> int:
+        """Return the place of a fire by its id, -1 when it is not planned, or not in the window."""
+        job, _, text = fire.rpartition(b"@")
+        try:
+            planned = instant_of(text.decode())
+        except ValueError:
+            return -1
+        slot = self.find(job, planned)
+        return -1 if slot is None else slot.place(planned)
 
     def _slot(self, tenure: Tenure, table: Table, topic: str, window: Window) -> Slot:
         after, until = window

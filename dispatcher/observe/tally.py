@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dispatcher.core.log_record import Record
+from dispatcher.observe.attempts import Attempts, Triggered, wrong
 from dispatcher.observe.instants import instant_of
-from dispatcher.observe.judging import Judging
+from dispatcher.observe.judging import Counted, Judging
+from dispatcher.observe.marks import SKIPPED, committed, settled
+from dispatcher.observe.runs import Runs
 from dispatcher.observe.shard_history import History, ShardHistory, Standing
 from dispatcher.observe.skips import Skip
 from dispatcher.observe.slots import Slot, Slots
@@ -22,11 +25,6 @@ from dispatcher.observe.verdict import Findings, Place, Verdict, Wrong
 FIRE_TYPE = b"dispatcher.fire"
 LEAST_BURST = 1_000
 """So many fires of one shard and instant may have been staged; fewer were sent when their time stamps say."""
-_COMMITS, _SKIP, _MOST = 3, 4, 12
-_SKIPPED = bytes(byte if byte & _MOST == _MOST else byte + _SKIP for byte in range(16)) + bytes(
-    range(16, 256)
-)
-"""A byte holds up to 3 commits in its lowest two bits and up to 3 skips in the next two."""
 
 
 class Tally:
@@ -41,7 +39,9 @@ class Tally:
         self._marks = bytearray(self._slots.size)
         self._findings = Findings()
         self._reasons: dict[str, int] = {}
-        self._retries: dict[tuple[bytes, int, int], int] = {}
+        self._triggered = Triggered(history.triggered, window)
+        self._attempts = Attempts(self._findings)
+        self._runs = Runs(history, self._slots, self._marks, self._triggered, self._attempts)
         self._later: dict[int, list[Place]] = {}
         self._reach: dict[str, int] = {}
         self._unjudged = 0
@@ -63,12 +63,15 @@ class Tally:
             self._foreign(record)
             return
         ident = headers.get("ce_id", b"")
+        if ident in self._triggered:
+            self._asked_for(record, ident, headers, seen_at)
+            return
         job, _, text = ident.rpartition(b"@")
         try:
             planned = instant_of(text.decode())
             attempt = int(headers.get("attempt", b"1"))
         except ValueError:
-            self._unexpected(record, ident, None, "its id names no planned instant")
+            self._unnamed(record, ident, headers)
             return
         if not self._window[0] < planned <= self._window[1]:
             self._outside(record, job, planned, seen_at)
@@ -81,9 +84,17 @@ class Tally:
         if attempt == 1:
             self._mark(record, place)
         else:
-            self._retry(record, slot, planned, attempt)
+            self._retry(record, ident, attempt)
         self._compare(record, slot, planned)
         self._time(record, slot, planned, seen_at)
+
+    def event(self, record: Record) -> None:
+        """Count a record of the events topic, in a second reading of it: what it tells of runs."""
+        try:
+            self._runs.event(record)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            why = f"what it tells of a run cannot be read: {error!r}"
+            self._find(Wrong("miscounted", "", None, record.partition, None, why, places=(_place(record),)))
 
     def trace(self, record: Record) -> None:
         """Note the place of a record if its fire is among the doubled ones listed: for a second reading."""
@@ -101,14 +112,16 @@ class Tally:
         if places is not None and where not in places:
             places.append(where)
 
-    def verdict(self, standings: Mapping[int, Standing] | None = None) -> Verdict:
+    def verdict(self, standings: Mapping[int, Standing] | None = None, *, all_ended: bool = False) -> Verdict:
         """Return the verdict on what was counted so far.
 
         `standings` tell what each shard has not settled yet; without them all that was planned should be
-        settled. A shard that is missing in them has settled nothing.
+        settled. A shard that is missing in them has settled nothing. `all_ended` calls it wrong that a fire
+        has not ended.
         """
-        judging = Judging(self._history, self._slots, self._marks, self._findings, self._reasons)
-        found = judging.verdict(self._reach, standings, self._later)
+        counted = Counted(self._slots, self._marks, self._triggered, self._attempts, self._runs)
+        judging = Judging(self._history, counted, self._findings, self._reasons)
+        found = judging.verdict(self._reach, standings, self._later, all_ended=all_ended)
         untimed = sum(count for count in self._on_time.values() if count >= LEAST_BURST)
         return replace(found, untimed=untimed, unjudged=self._unjudged)
 
@@ -116,18 +129,38 @@ class Tally:
 
     def _mark(self, record: Record, place: int) -> None:
         byte = self._marks[place]
-        if byte & _COMMITS < _COMMITS:
-            self._marks[place] = byte + 1
-        if byte and (place in self._later or len(self._later) < 1_000):
+        self._marks[place] = committed(byte)
+        if settled(byte) and (place in self._later or len(self._later) < 1_000):
             self._later.setdefault(place, []).append(_place(record))
 
-    def _retry(self, record: Record, slot: Slot, planned: int, attempt: int) -> None:
-        name = slot.tenure.version.name
-        key = (name, planned, attempt)
-        times = self._retries[key] = self._retries.get(key, 0) + 1
-        if times == 2 and self._findings.wants("doubled"):
+    def _retry(self, record: Record, ident: bytes, attempt: int) -> None:
+        if self._attempts.sent(ident, attempt, _place(record)) == 2 and self._findings.wants("doubled"):
+            fire = ident.decode(errors="replace")
             why = f"attempt {attempt} was committed twice"
-            self._findings.add(self._wrong("doubled", record, slot, planned, why))
+            self._findings.add(wrong("doubled", fire, None, why, attempt, (_place(record),)))
+
+    def _asked_for(
+        self, record: Record, ident: bytes, headers: Mapping[str, bytes], seen_at: int | None
+    ) -> None:
+        """Count a fire that a command asked for: it carries a definition of its job, whichever."""
+        byte = self._triggered.marks.get(ident)
+        if byte is None:
+            return
+        attempt = int(headers.get("attempt", b"1"))
+        if attempt == 1:
+            self._triggered.marks[ident] = committed(byte)
+        else:
+            self._retry(record, ident, attempt)
+        planned, fire = self._triggered.of(ident).planned, ident.decode(errors="replace")
+        seen = record.timestamp if seen_at is None else seen_at
+        if seen < planned and self._findings.wants("early"):
+            why = f"{planned - seen} ms before it was asked for"
+            self._findings.add(wrong("early", fire, None, why, attempt, (_place(record),), planned))
+        slots = self._slots.by_job.get(ident.partition(b"!")[0], ())
+        versions = {(slot.tenure.version.content, slot.topic) for slot in slots}
+        if (hash(record.value), record.topic) not in versions and self._findings.wants("unexpected"):
+            why = "it is not what any version of its job sends"
+            self._findings.add(wrong("unexpected", fire, None, why, attempt, (_place(record),), planned))
 
     def _compare(self, record: Record, slot: Slot, planned: int) -> None:
         version = slot.tenure.version
@@ -156,6 +189,20 @@ class Tally:
     def _is_ours(self, record: Record, headers: Mapping[str, bytes]) -> bool:
         """Return whether a fire is this installation's: in a topic of a job's own it may be another's."""
         return record.topic.startswith(self._topics) or headers.get("ce_source", b"").startswith(self._source)
+
+    def _unnamed(self, record: Record, ident: bytes, headers: Mapping[str, bytes]) -> None:
+        """Look at a fire whose id names no instant: it was asked for before history reaches, or never."""
+        try:
+            asked = instant_of(headers.get("ce_time", b"").decode()) if b"!" in ident else -1
+        except ValueError:
+            asked = -1
+        history = self._shard(headers.get("shard", b""))
+        if asked >= 0 and not self._window[0] < asked <= self._window[1]:
+            return
+        if history is not None and -1 < asked <= history.known_from:
+            self._unjudged += 1
+        else:
+            self._unexpected(record, ident, None, "its id names no planned instant, and nobody asked for it")
 
     def _foreign(self, record: Record) -> None:
         if record.topic.startswith(self._topics):
@@ -207,7 +254,7 @@ class Tally:
         for slot in self._slots.by_job.get(skip.job, ()):
             begin, end = slot.stretch(skip.after, skip.until)
             if begin < end:
-                self._marks[begin:end] = self._marks[begin:end].translate(_SKIPPED)
+                self._marks[begin:end] = self._marks[begin:end].translate(SKIPPED)
                 inside += end - begin
         self._reasons[skip.reason] = self._reasons.get(skip.reason, 0) + inside
         planned = self._planned_in(skip, inside)

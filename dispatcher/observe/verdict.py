@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 MOST_LISTED = 100
 
-KINDS = ("lost", "doubled", "early", "unexpected", "miscounted")
+KINDS = ("lost", "doubled", "early", "unexpected", "miscounted", "overended", "unended")
 
 
 class Place(NamedTuple):
@@ -47,6 +47,13 @@ class Verdict:
     `early` and `untimed` count records: sent before they were due, or with no telling when. `unexpected` are
     fires nobody planned, `miscounted` records of history that do not add up. `unjudged` are records of fires
     planned before history reaches.
+
+    Fires that commands asked for count as planned. `lost`, `doubled` and `unexpected` count attempts beyond
+    the first, too, of fires that are committed. `judged_runs` tells whether workers have told of any run:
+    then each committed fire has `ended` or is `running`, but for those in topics of jobs' own.
+    `overended` have more than one end, and one more for each redrive; `unended` are those that run though all
+    should have ended, if that is asked. `retried` are attempts beyond the first that were committed,
+    `redelivered` runs that a worker had begun before and not ended.
     `wrong` lists at most 100 of each kind; the counts are exact.
     """
 
@@ -62,13 +69,20 @@ class Verdict:
     early: int = 0
     unexpected: int = 0
     miscounted: int = 0
+    judged_runs: bool = False
+    ended: int = 0
+    running: int = 0
+    retried: int = 0
+    redelivered: int = 0
+    overended: int = 0
+    unended: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     wrong: tuple[Wrong, ...] = ()
 
     @property
     def clean(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.lost or self.doubled or self.early or self.unexpected or self.miscounted)
+        return not any(getattr(self, kind) for kind in KINDS)
 
     @property
     def judged(self) -> bool:

@@ -101,6 +101,7 @@ def skip_of_no_job(written: Written) -> None:
 
 
 def retry_twice(written: Written) -> None:
+    written.retrying(f"a@{to_text(T0 + 1000)}")
     written.fire("a", T0 + 1000, definition("a"), attempt=2)
     written.fire("a", T0 + 1000, definition("a"), attempt=2)
 
@@ -231,6 +232,8 @@ def test_a_skip_that_reaches_out_of_the_window_is_counted_whole() -> None:
 
 def test_a_retry_is_another_identity_than_its_fire() -> None:
     written = good()
+    written.retrying(f"a@{to_text(T0 + 1000)}")
+    written.retrying(f"a@{to_text(T0 + 1000)}", attempt=2)
     written.fire("a", T0 + 1000, definition("a"), attempt=2)
     written.fire("a", T0 + 1000, definition("a"), attempt=3)
     assert written.verdict().clean
@@ -391,7 +394,7 @@ def test_the_standings_are_those_of_the_ledger() -> None:
     found = written.checker().standings()
     assert found[0].position == AT_FIVE
     assert "a@x" in found[0].timers
-    assert found[1] == Standing(BACKLOG, set())
+    assert found[1] == Standing(BACKLOG, set(), set())
 
 
 def test_what_a_recovery_gave_up_is_skipped_and_its_jobs_are_gone() -> None:

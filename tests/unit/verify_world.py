@@ -33,6 +33,7 @@ class Written:
         self.events: list[Record] = []
         self.ledger: list[Record] = []
         self.fires: list[Record] = []
+        self.commands: list[Record] = []
         self.cuts: dict[int, int] = {}
         self.reach: dict[str, int] = {}
 
@@ -74,6 +75,57 @@ class Written:
         data = {"reason": reason, "count": count, "after": to_text(after), "until": to_text(until)}
         self.event("run.skipped", data, job=name, shard=shard)
 
+    def run(
+        self,
+        kind: str,
+        fire: str,
+        *,
+        attempt: int = 1,
+        by: str = "workers/w",
+        shard: int = 0,
+        at: int = T0 + 9_500,
+        redelivered: bool = False,
+        **data: Any,
+    ) -> None:
+        """Write that a worker, or `by` a shard, tells of a run."""
+        headers = [
+            ("ce_type", f"run.{kind}".encode()),
+            ("ce_source", f"/t/{by}".encode()),
+            ("ce_time", to_text(at).encode()),
+            ("ce_subject", fire.partition("@")[0].encode()),
+            ("fire", fire.encode()),
+            ("attempt", str(attempt).encode()),
+        ]
+        value = json.dumps({"v": 1, "redelivered": redelivered, **data}, separators=(",", ":")).encode()
+        self.events.append(Record("t.events", shard, len(self.events), at, headers, value))
+
+    def ended(self, *instants: int, name: str = "a") -> None:
+        """Write that the fires of a job planned for some instants succeeded at their first attempt."""
+        for planned in instants:
+            self.run("succeeded", f"{name}@{to_text(planned)}")
+
+    def retrying(self, fire: str, attempt: int = 1, at: int = T0 + 9_000) -> None:
+        """Write that an attempt failed, and is followed by another at an instant."""
+        self.run("retrying", fire, attempt=attempt, retryAt=to_text(at))
+
+    def triggered(self, fire: str, planned: int) -> None:
+        """Write that a command asked for a fire."""
+        command = fire.partition("!")[2]
+        self.run("triggered", fire, by="shards/0", at=planned, command=command)
+
+    def asked(self, fire: str, planned: int, value: bytes, *, attempt: int = 1) -> None:
+        """Write a committed fire that a command asked for."""
+        self.fire("?", planned, value, attempt=attempt)
+        headers = [
+            (name, fire.encode() if name == "ce_id" else told) for name, told in self.fires[-1].headers
+        ]
+        self.fires[-1] = self.fires[-1]._replace(headers=headers)
+
+    def command(self, ident: str, shard: int = 0) -> None:
+        """Write a command that a shard has not obeyed."""
+        value = json.dumps({"v": 1, "type": "retry", "id": ident}).encode()
+        self.commands.append(Record("t.commands", shard, len(self.commands), T0, [], value))
+
     def fact(self, fact: Fact, shard: int = 0) -> None:
         """Write a fact to the ledger."""
         key, value = encode(fact)
@@ -110,6 +162,8 @@ class Written:
             checker.ledger(record)
         for record in self.events:
             checker.event(record)
+        for record in self.commands:
+            checker.command(record)
         return checker
 
     def tally(self, after: int = T0, until: int = T0 + 10_000) -> Tally:
@@ -119,13 +173,20 @@ class Written:
             tally.cut(topic, known_from)
         for record in self.fires:
             tally.fire(record)
+        for record in self.events:
+            tally.event(record)
         return tally
 
     def verdict(
-        self, after: int = T0, until: int = T0 + 10_000, standings: dict[int, Standing] | None = None
+        self,
+        after: int = T0,
+        until: int = T0 + 10_000,
+        standings: dict[int, Standing] | None = None,
+        *,
+        all_ended: bool = False,
     ) -> Verdict:
         """Return the verdict on a stretch of time, by default the ten seconds after T0."""
-        return self.tally(after, until).verdict(standings)
+        return self.tally(after, until).verdict(standings, all_ended=all_ended)
 
 
 def seconds(count: int, start: int = 1) -> list[int]:
