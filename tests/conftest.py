@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from broker.cluster import Cluster, NoKafka, own_kafka, running_kafka
+from broker.postgres import NoPostgres, running_postgres
 
 _MISSING = pytest.StashKey[str]()
+_MISSING_POSTGRES = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +22,19 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
             yield bootstrap
     except NoKafka as lack:
         _without_kafka(request.config, str(lack))
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a real PostgreSQL, user and password included."""
+    try:
+        with running_postgres() as dsn:
+            yield dsn
+    except NoPostgres as lack:
+        request.config.stash[_MISSING_POSTGRES] = str(lack)
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no PostgreSQL in CI: {lack}", pytrace=False)
+        pytest.skip(f"no PostgreSQL: {lack}")
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +66,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if lack := config.stash.get(_MISSING, ""):
         terminalreporter.section("NO KAFKA: the tests on a real broker did NOT run", red=True, bold=True)
         terminalreporter.line(f"{lack}; or give an address in DISPATCHER_TEST_BOOTSTRAP")
+    if lack := config.stash.get(_MISSING_POSTGRES, ""):
+        terminalreporter.section("NO POSTGRESQL: its tests did NOT run", red=True, bold=True)
+        terminalreporter.line(lack)
 
 
 def _without_kafka(config: pytest.Config, lack: str) -> None:

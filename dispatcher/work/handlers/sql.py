@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from dispatcher.work.handlers.sql_sqlite import Sqlite
 from dispatcher.work.handling import Payload, Task
 
 USUAL_SECONDS = 60.0
+_CAST = re.compile(r"(?<!\\)::")
+"""A cast, which may follow a parameter at once: `:planned::date`."""
 
 
 class Database(Protocol):
@@ -75,7 +78,7 @@ class Sql:
 
 def _run(database: Database, task: Task, payload: SqlPayload, limit: Limit) -> Outcome:
     try:
-        compiled = text(payload.statement).compile(dialect=database.dialect)
+        compiled = text(_CAST.sub(r"\:\:", payload.statement)).compile(dialect=database.dialect)
     except SQLAlchemyError as error:
         raise Unusable(f"the statement cannot be read: {type(error).__name__}") from error
     is_text = database.dialect.name == "sqlite"

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Dialect
 
 from dispatcher.core.outcome import Failed, Outcome, Succeeded
 from dispatcher.work.handlers.limit import Aside, Limit, Overdue
-from dispatcher.work.handlers.sql_request import Rows
+from dispatcher.work.handlers.sql_request import Rows, Unusable
 from dispatcher.work.handlers.sql_watch import Watch
 
 _USUAL = {
@@ -84,6 +84,8 @@ class _Transaction:
         """Run the statement under the server's own time limits, by the protocol that takes only one."""
         left = max(1, int(self._limit.left() * 1000))
         self._connection.execute(_LIMITS, [str(left), str(max(1, int(left * _LOCK_SHARE)))])
+        if _first_word(statement) == "copy":
+            raise Unusable("COPY moves rows over the connection, which nobody reads here")
         if _brings_rows(statement):
             self._stream(statement, values, rows)
             return
@@ -129,8 +131,12 @@ class _Transaction:
 
 
 def _brings_rows(statement: str) -> bool:
+    return _first_word(statement) in _WITH_ROWS or _RETURNING.search(statement) is not None
+
+
+def _first_word(statement: str) -> str:
     first = _FIRST.match(statement)
-    return (first is not None and first[1].lower() in _WITH_ROWS) or _RETURNING.search(statement) is not None
+    return "" if first is None else first[1].lower()
 
 
 def _interrupt(connection: Connection) -> None:
