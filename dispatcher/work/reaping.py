@@ -19,6 +19,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _LINUX = sys.platform == "linux"
 _PROC = Path("/proc")
+_TOLD = _PROC / "thread-self" / "children"
+"""Kernels that do not list children are asked for every process instead."""
 _ROUNDS = 3
 _MANY = 1000
 
@@ -48,7 +50,7 @@ def below(pid: int) -> Iterator[int]:
     """Yield each process below one, the nearest first; not all of very many, of which more come meanwhile."""
     if not _LINUX:
         return
-    known = None if _PROC.joinpath("self", "task", str(os.getpid()), "children").exists() else _by_parent()
+    known = None if _TOLD.exists() else _by_parent()
     ahead, found = [pid], {pid}
     while ahead and len(found) < _MANY:
         one = ahead.pop(0)
@@ -59,16 +61,16 @@ def below(pid: int) -> Iterator[int]:
                 yield child
 
 
-def ask_to_end() -> None:
+def ask_to_end(main: int) -> None:
     """Send SIGTERM to everything below, and wake what is stopped."""
-    _to_all(signal.SIGTERM)
-    _to_all(signal.SIGCONT)
+    _to_all(signal.SIGTERM, main)
+    _to_all(signal.SIGCONT, main)
 
 
-def kill_all() -> None:
+def kill_all(main: int) -> None:
     """Kill everything below. Some may slip out into groups of their own: call it until nothing is left."""
     for _ in range(_ROUNDS):
-        _to_all(signal.SIGKILL)
+        _to_all(signal.SIGKILL, main)
 
 
 def reap() -> Iterator[tuple[int, int]]:
@@ -80,10 +82,10 @@ def reap() -> Iterator[tuple[int, int]]:
         yield pid, status
 
 
-def _to_all(number: signal.Signals) -> None:
+def _to_all(number: signal.Signals, main: int) -> None:
     """Signal every group below, each once: the kernel lets nobody slip out of one by forking meanwhile."""
     done = {os.getpgrp()}
-    for pid in below(os.getpid()):
+    for pid in below(os.getpid()) if _LINUX else (main,):
         with suppress(OSError):
             group = os.getpgid(pid)
             if group not in done:

@@ -29,6 +29,7 @@ from dispatcher.work.reaping import adopt_orphans, ask_to_end, below, kill_all, 
 
 _PIECE = 256 * 1024
 _AGAIN_S = 0.05
+_PIPES_FULL = 20
 _OPEN_FILES = 1024
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 """Not for the warden: it ends when all below it has. Programs begin with none of them ignored."""
@@ -48,12 +49,15 @@ def main() -> None:
     directory = Path(order["directory"])
     try:
         directory.mkdir(0o700)
-        try:
-            _carry_out(order, directory, control, bind)
-        finally:
-            _remove(directory)
     except OSError as error:
-        _tell(control, {"unstartable": f"{error.strerror or error}"})
+        _tell(control, {"unstartable": f"its directory {directory} cannot be made: {error.strerror}"})
+        return
+    try:
+        _carry_out(order, directory, control, bind)
+    except OSError as error:
+        _tell(control, {"unstartable": str(error.strerror or error)})
+    finally:
+        _remove(directory)
 
 
 def _carry_out(
@@ -98,8 +102,7 @@ class Warden:
                     self._read()
                 else:
                     os.read(ready, _PIECE)
-        while self._read():
-            pass
+        self._drain()
         return {"status": self._status, "output": self._kept.text(), "left": self._left}
 
     def _reaped(self) -> bool:
@@ -126,8 +129,7 @@ class Warden:
         if "end" in said:
             self._end(said["end"])
         elif "take" in said:
-            while self._read():
-                pass
+            self._drain()
             more = set(below(os.getpid())) - {self._pid}
             _tell(self._control, {"output": self._kept.text(), "more": len(more)})
             self._kept = Kept(self._keep)
@@ -136,18 +138,24 @@ class Warden:
         """Ask all to end, once; what has not after the grace is killed. The nearest end counts."""
         at = time.monotonic() + grace
         if self._kill_at is None:
-            ask_to_end()
+            ask_to_end(self._pid)
         self._kill_at = at if self._kill_at is None else min(at, self._kill_at)
 
     def _press(self) -> None:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            kill_all()
+            kill_all(self._pid)
 
     def _patience(self) -> float | None:
         """Return the milliseconds to wait for news."""
         if self._kill_at is None:
             return None
         return 1000 * max(_AGAIN_S, self._kill_at - time.monotonic())
+
+    def _drain(self) -> None:
+        """Read what was written so far; what somebody goes on writing meanwhile must not hold this up."""
+        for _ in range(_PIPES_FULL):
+            if not self._read():
+                return
 
     def _read(self) -> bool:
         """Read what the program wrote; return whether there may be more."""
