@@ -17,19 +17,25 @@ _SKEW_MS = 1_000
 class Page:
     """One partition: how far it is, and the records that go with that.
 
-    It was opened at `since`, by notes that are `exact` if the life before closed them.
+    It was opened at `since`, by notes that are `exact` if the life before closed them. Such notes have to be
+    written anew before anything is begun: else a life that ends at once would leave them standing.
     """
 
     def __init__(self, progress: Progress, since: Instant, *, exact: bool) -> None:
         self.progress = progress
         self.outgoing: list[Outgoing] = []
         self.closed = False
+        self.opened = not exact
         self._since = since
         self._exact = exact
 
     def may_have_begun(self, sent: Instant) -> bool:
         """Return whether another life may have begun a record that was sent then, unnoted."""
         return not self._exact and sent <= self._since + _SKEW_MS
+
+    def is_to_be_written(self) -> bool:
+        """Return whether there is anything of it to commit."""
+        return bool(self.outgoing) or self.progress.dirty or self.closed or not self.opened
 
 
 class Book:
@@ -102,7 +108,7 @@ class Book:
     @property
     def dirty(self) -> bool:
         """Whether there is anything to write."""
-        return self.size > 0 or any(page.progress.dirty for page in self._pages.values())
+        return self.size > 0 or any(page.is_to_be_written() for page in self._pages.values())
 
     def content(self) -> tuple[list[Outgoing], dict[Place, tuple[int, str]]]:
         """Return all there is to write: the records, and the offsets of the partitions they belong to."""
@@ -110,7 +116,7 @@ class Book:
         offsets: dict[Place, tuple[int, str]] = {}
         self._written = []
         for place, page in self._pages.items():
-            if page.outgoing or page.progress.dirty or page.closed:
+            if page.is_to_be_written():
                 outgoing += page.outgoing
                 offset, notes = page.progress.commit()
                 offsets[place] = (offset, notes + _CLOSED if page.closed else notes)
@@ -122,6 +128,6 @@ class Book:
         for page, count in self._written:
             del page.outgoing[:count]
             page.progress.committed()
-            page.closed = False
+            page.closed, page.opened = False, True
         self._written = []
         self.size = sum(len(page.outgoing) for page in self._pages.values())

@@ -29,6 +29,10 @@ class Flow:
         self._waiting = to_wait
         return hold, go_on
 
+    def note(self, places: Collection[Place]) -> None:
+        """Note partitions that wait already."""
+        self._waiting.update(places)
+
     def forget(self, places: Collection[Place]) -> None:
         """Forget partitions that went to another worker."""
         self._waiting.difference_update(places)
@@ -43,4 +47,6 @@ class Flow:
 
     def _is_to_wait(self, desk: Desk, place: Place) -> bool:
         page = desk.book.page(place)
-        return place[0] in self._full or (page is not None and not page.progress.room())
+        if page is not None and not (page.opened and page.progress.room()):
+            return True
+        return place[0] in self._full

@@ -214,10 +214,13 @@ class Pool:
     # What the group says, from within the log's calls: the consumer thread's own.
 
     def assigned(self, places: Mapping[Place, tuple[int, str]]) -> None:
-        """Begin with partitions that are this worker's now."""
-        now = self._clock.read().now
+        """Begin with partitions that are this worker's now, once the group knows that it does."""
+        reading = self._clock.read()
         for place, (offset, metadata) in places.items():
-            self._desk.book.open(place, offset, metadata, now)
+            self._desk.book.open(place, offset, metadata, reading.now)
+        if self._log is not None and not self._commit(reading):
+            self._log.hold(list(places))
+            self._flow.note(places)
         self._say.info("partitions.assigned", count=len(places), all=len(list(self._desk.book)))
 
     def revoked(self, places: Sequence[Place]) -> None:

@@ -162,6 +162,15 @@ def test_what_is_let_go_of_in_order_says_what_it_had_begun() -> None:
     assert (offset, notes) == (0, "aA~")
 
 
+def test_notes_that_were_closed_are_opened_before_anything_is_begun() -> None:
+    with PoolWorld() as world:
+        world.log.fail = [False, False]
+        world.log.assign(NORMAL, start=4, metadata="~")
+        eventually(lambda: NORMAL in world.log.on_hold)
+        eventually(lambda: NORMAL not in world.log.on_hold)
+        assert world.log.commits[0][1] == {NORMAL: (4, "")}
+
+
 # Too long, cancelled, stuck.
 
 
