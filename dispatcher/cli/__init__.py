@@ -14,6 +14,7 @@ from dispatcher.cli.root import root
 from dispatcher.cli.run import run
 from dispatcher.cli.tail import tail
 from dispatcher.cli.topics import topics
+from dispatcher.cli.trigger import cancel, pause, resume, trigger
 from dispatcher.cli.upcoming import next_fires
 from dispatcher.cli.validate import validate
 from dispatcher.cli.verify import verify
@@ -23,6 +24,7 @@ _COMMANDS = (
     *(run, work, demo, tail, verify),
     *(validate, next_fires, diff, schema),
     *(missed, adopt, accept_clock, recover),
+    *(trigger, pause, resume, cancel),
     *(dead, retry),
     *(topics, show_settings, completion),
 )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from dispatcher import logs
-from dispatcher.cli.asking import Answers, Asker, asking, new_id, tell, timeout_option
-from dispatcher.cli.options import example, json_option, settings_options, span
-from dispatcher.clock import SystemClock
+from dispatcher.cli.asking import (
+    Answers,
+    Asker,
+    asking,
+    expires_option,
+    expiry,
+    new_id,
+    tell,
+    timeout_option,
+)
+from dispatcher.cli.options import example, json_option, settings_options
 from dispatcher.core.command import Command
 from dispatcher.errors import DispatcherError
 from dispatcher.feed.file import revision_of
@@ -19,16 +26,6 @@ from dispatcher.settings import InForce
 
 _SETTINGS = ("bootstrap_servers", "prefix", "shards", "log_level", "log_format", "kafka")
 _NOTHING_HELD = "no shard holds a file"
-
-expires_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
-    "--expires",
-    "expires_ms",
-    type=span,
-    default="10m",
-    show_default=True,
-    metavar="SPAN",
-    help="How long the command may wait for a dispatcher that obeys it.",
-)
 
 
 @click.command(
@@ -61,7 +58,7 @@ def adopt(
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     wanted = revision_of(str(file), int(settings.max_file_bytes)) if file is not None else revision
-    command = Command("adopt", new_id(), wanted, _expiry(expires_ms))
+    command = Command("adopt", new_id(), wanted, expiry(expires_ms))
     with asking(in_force, timeout, "Asking the shards to adopt") as asker:
         answers = _adopt_what_is_held(asker, command) if wanted is None else asker.ask(command)
         tell(asker, command, answers, idle=_NOTHING_HELD, as_json=as_json)
@@ -85,13 +82,9 @@ def accept_clock(in_force: InForce, expires_ms: int, timeout: float, *, as_json:
     """
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
-    command = Command("accept-clock", new_id(), expires=_expiry(expires_ms))
+    command = Command("accept-clock", new_id(), expires=expiry(expires_ms))
     with asking(in_force, timeout, "Asking the shards to accept the clock") as asker:
         tell(asker, command, asker.ask(command), idle="no shard is held by its clock", as_json=as_json)
-
-
-def _expiry(expires_ms: int) -> int:
-    return SystemClock().read().now + expires_ms
 
 
 def _adopt_what_is_held(asker: Asker, command: Command) -> Answers:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from dispatcher.cli.options import span
 from dispatcher.cli.show import waiting, write_json
 from dispatcher.cli.topics import connection_of, mended_by
+from dispatcher.clock import SystemClock
 from dispatcher.core.command import Command, encode_command
+from dispatcher.core.instant import Instant
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import DispatcherError
 from dispatcher.kafka.live import CommandWriter, FireReader, Seen
@@ -28,6 +31,17 @@ timeout_option = click.option(
     default=30.0,
     show_default=True,
     help="Seconds to wait for Kafka and the answers of the shards.",
+)
+
+
+expires_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+    "--expires",
+    "expires_ms",
+    type=span,
+    default="10m",
+    show_default=True,
+    metavar="SPAN",
+    help="How long the command may wait for a dispatcher that obeys it.",
 )
 
 
@@ -65,6 +79,7 @@ class Asker:
         self._shards = in_force.settings.shards
         self._timeout = timeout
         self._deadline = Deadline(timeout)
+        self._heard: list[Seen] = []
         connection, topics = connection_of(in_force.settings), TopicNames(in_force.settings.prefix)
         with mended_by(in_force):
             self._reader = FireReader(connection, [topics.events], None, min(_KAFKA_SECONDS, timeout))
@@ -81,12 +96,24 @@ class Asker:
             self._writer.write(encode_command(command), [shard], seconds)
         answers: dict[int, Answer] = {}
         while len(answers) < len(commands) and self._deadline.left():
-            for seen in self._reader.take(min(0.5, self._deadline.left())):
+            for seen in self._hear():
                 asked = commands.get(seen.partition)
                 found = None if asked is None else _answer(seen, asked)
                 if found is not None:
                     answers[seen.partition] = found
         return Answers(answers, tuple(sorted(commands.keys() - answers.keys())))
+
+    def listen(self, wanted: Callable[[Seen], bool]) -> list[Seen]:
+        """Return the events that are wanted of all since the asking began; wait for the first in time."""
+        found = list(filter(wanted, self._heard))
+        while not found and self._deadline.left():
+            found = list(filter(wanted, self._hear()))
+        return found
+
+    def _hear(self) -> list[Seen]:
+        found = self._reader.take(min(0.5, self._deadline.left()))
+        self._heard += found
+        return found
 
     def unanswered(self, what: str, silent: Iterable[int], why: str) -> DispatcherError:
         """Return the error that some shards did not answer."""
@@ -103,6 +130,11 @@ def asking(in_force: InForce, timeout: float, label: str) -> Iterator[Asker]:
     """Give an asker, and show on a terminal that its answers are waited for."""
     with contextlib.closing(Asker(in_force, timeout)) as asker, waiting(label):
         yield asker
+
+
+def expiry(expires_ms: int) -> Instant:
+    """Return until when a command that is given now may wait."""
+    return SystemClock().read().now + expires_ms
 
 
 def new_id() -> str:
@@ -127,13 +159,14 @@ def tell(asker: Asker, command: Command, answers: Answers, *, idle: str, as_json
         raise DispatcherError(f"{kind}: refused by {told_why}")
     if answers.silent:
         raise asker.unanswered(
-            kind, answers.silent, "they will when a dispatcher runs, the command is kept" + _until(command)
+            kind, answers.silent, "they will when a dispatcher runs, the command is kept" + until(command)
         )
     if not answers.done:
         raise DispatcherError(f"{kind}: nothing to do, {idle}")
 
 
-def _until(command: Command) -> str:
+def until(command: Command) -> str:
+    """Return, to be said behind that a command is kept, until when."""
     return "" if command.expires is None else " until it expires"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -11,24 +10,17 @@ import click
 from dispatcher import logs
 from dispatcher.cli.asking import asking, new_id, tell, timeout_option
 from dispatcher.cli.files import load_schedule
+from dispatcher.cli.ledgers import ledger_states
 from dispatcher.cli.options import example, json_option, moment, settings_options
-from dispatcher.cli.preflight import identity_of, preflight
 from dispatcher.cli.show import printable_lines, waiting, write_json, write_table
-from dispatcher.cli.topics import connection_of
 from dispatcher.clock import SystemClock
 from dispatcher.core.batch import Limits
 from dispatcher.core.command import Command
 from dispatcher.core.instant import Instant, to_text
-from dispatcher.core.ledger import Identity
-from dispatcher.core.ledger_copy import LedgerCopy
-from dispatcher.core.message import TopicNames
 from dispatcher.core.outlook import Outlook, outlook, to_give_up
 from dispatcher.core.schedule import Schedule
 from dispatcher.core.state import ShardState
 from dispatcher.errors import InvalidSchedule, ScheduleUnreadable
-from dispatcher.kafka.shard_log import KafkaShardLog
-from dispatcher.kafka.topics import KafkaTopics
-from dispatcher.produce.ledger import check_identity, read_to_end
 from dispatcher.settings import InForce, Settings
 
 _SETTINGS = (
@@ -83,7 +75,7 @@ def missed(
     if drop and at > clock:
         raise click.UsageError("--drop gives up what was missed; what is due after now is not, so --at is")
     with waiting("Reading the ledger"):
-        states = _states(in_force)
+        states = ledger_states(in_force)
     if drop:
         rows = [row for state in states for row in to_give_up(state, at)]
     else:
@@ -126,22 +118,6 @@ def _show(rows: list[Outlook], *, as_json: bool) -> None:
 
 def _facts(row: Outlook) -> dict[str, object]:
     return {**asdict(row), "after": to_text(row.after), "until": to_text(row.until)}
-
-
-def _states(in_force: InForce) -> list[ShardState]:
-    """Return what the ledger says of every shard. Raises TopicsUnfit or LedgerUnfit as a start does."""
-    settings, connection = in_force.settings, connection_of(in_force.settings)
-    preflight(in_force, connection)
-    expected = identity_of(KafkaTopics(connection), TopicNames(settings.prefix), settings.shards)
-    return [_state(settings, shard, expected) for shard in range(settings.shards)]
-
-
-def _state(settings: Settings, shard: int, expected: Identity) -> ShardState:
-    log = KafkaShardLog(connection_of(settings), TopicNames(settings.prefix), shard)
-    with contextlib.closing(log):
-        state = read_to_end(log, LedgerCopy())
-    check_identity(state.identity, expected)
-    return state
 
 
 def _of_file(settings: Settings, states: list[ShardState]) -> Schedule | None:

@@ -20,7 +20,7 @@ from dispatcher.errors import LedgerBroken
 from dispatcher.kafka import topics
 
 NOW = 1_795_140_000_000
-MODULE = "dispatcher.cli.missed"
+MODULE = "dispatcher.cli.ledgers"
 TOPICS = TopicNames("dispatcher")
 IDS = {TOPICS.ledger: "l", TOPICS.commands: "c"}
 IN_FORCE = Position(Cursor(NOW), "r1", 1)
