@@ -774,3 +774,8 @@ def test_a_failure_does_not_show_what_is_secret_in_a_url() -> None:
     for url in ("http://127.0.0.1:1/canary?token=canary", "http://10.0.0.1/canary", "http://\x7f/canary"):
         outcome: Failed = failed(run(http(allow_private=False), {"url": url}))
         assert "canary" not in outcome.reason
+
+
+def test_a_reason_is_short_whatever_the_server_says() -> None:
+    outcome = failed(asked(saying(b"HTTP/1.1 x" + b"y" * 50_000 + b"\r\n\r\n")))
+    assert len(outcome.reason) < 600

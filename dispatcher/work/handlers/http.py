@@ -21,6 +21,7 @@ USUAL_SECONDS = 60.0
 _IDLE_CONNECTIONS = 20
 _IDLE_SECONDS = 4.0
 """Less than after which servers usually close an idle connection: a request must not meet its end."""
+_LONGEST_REASON = 300
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAYBE = "; what was asked may have been done, another attempt asks with the same Idempotency-Key"
 
@@ -130,4 +131,6 @@ def _broken(error: Exception, line: Line) -> Outcome:
     if cancel.is_set():
         return Cancelled(cancel.reason)
     what = "no connection" if isinstance(error, httpcore.ConnectError) else "no good answer"
-    return Failed(f"{what}: {error or type(error).__name__}{_MAYBE if line.asked else ''}")
+    return Failed(
+        f"{what}: {str(error)[:_LONGEST_REASON] or type(error).__name__}{_MAYBE if line.asked else ''}"
+    )

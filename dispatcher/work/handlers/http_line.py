@@ -60,10 +60,11 @@ class Line:
             self._socket = used
         self.limit.check()
 
-    def let_go(self) -> None:
-        """End the run's hold: its socket may serve another one."""
+    def let_go(self, used: socket.socket | None = None) -> None:
+        """End the run's hold on a socket, on any without one given: it may serve another run."""
         with self._lock:
-            self._socket = None
+            if used is None or used is self._socket:
+                self._socket = None
 
     def count(self, got: int) -> None:
         """Note that bytes came. Raises TooMuch when they are too many."""
@@ -140,6 +141,7 @@ def _connect(address: str, port: int, line: Line, remaining: int) -> socket.sock
         made.connect((address, port))
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
+        line.let_go()
         made.close()
         raise
     return made
@@ -178,7 +180,10 @@ class Stream(NetworkStream):
                 raise WriteError(str(error)) from error  # the answer may be there nevertheless
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; from here on no run may shut it down, its number may soon be another's."""
+        line = self._here.line
+        if line is not None:
+            line.let_go(self._socket)
         self._socket.close()
 
     def start_tls(

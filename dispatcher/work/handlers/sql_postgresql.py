@@ -25,6 +25,7 @@ _USUAL = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
+_LONGEST_REASON = 1000
 _CANCEL_SECONDS = 1.0
 _LOCK_SHARE = 0.9
 """Of the time that is left for waiting for locks: so that the error names the lock."""
@@ -152,4 +153,4 @@ def _cut(connection: Connection) -> None:
 def _text(error: psycopg.Error | UnicodeEncodeError) -> str:
     """Return the error in one line, without the values of rows that its details may hold."""
     told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return told or " ".join(str(error).split())
+    return (told or " ".join(str(error).split()))[:_LONGEST_REASON]

@@ -27,6 +27,7 @@ class Watch:
         self._limit = limit
         self._interrupt = interrupt
         self._cut = cut
+        self._lock = threading.Lock()
         self._woken = threading.Event()
         self._done = threading.Event()
 
@@ -38,14 +39,22 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
+        with self._lock:  # nothing is cut any more: its number may soon be another connection's
+            self._done.set()
         self._woken.set()
 
     def _run(self) -> None:
         self._woken.wait(self._limit.left() + MARGIN_SECONDS)
         until = time.monotonic() + _CUT_SECONDS
         while not self._done.is_set():
-            step = self._interrupt if time.monotonic() < until else self._cut
             with contextlib.suppress(Exception):  # it may end this moment, or nobody may be there to ask
-                step()
+                if time.monotonic() < until:
+                    self._interrupt()
+                else:
+                    self._end()
             self._done.wait(_AGAIN_SECONDS)
+
+    def _end(self) -> None:
+        with self._lock:
+            if not self._done.is_set():
+                self._cut()
