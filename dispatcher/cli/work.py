@@ -17,6 +17,7 @@ from dispatcher.core.scaling import ScalingLimits
 from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.directory import KafkaTopicDirectory
+from dispatcher.kafka.sender import Sender
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.kafka.work_log import KafkaWorkLog, WorkPlan
 from dispatcher.locking import instance_lock, lock_directory
@@ -68,12 +69,15 @@ def worker_of(in_force: InForce, connection: Connection) -> Worker:
     dead = KafkaTopicDirectory(named).facts(topics.dead)
     if dead is None:
         raise TopicsUnfit((f"topic {topics.dead} is missing",), mend_command(in_force))
+    sender = Sender(named)
     means = Means(
         prefix=settings.prefix,
         http_allow_private=settings.http_allow_private,
         shell_allow=settings.shell_allow,
         python_allow=settings.python_allow,
         sql_dsns=settings.sql,
+        send=sender.send,
+        close_send=sender.close,
         most_children=settings.seats_most,
     )
     plan = WorkPlan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dispatcher.work.handlers.http_request import HttpPayload
+from dispatcher.work.handlers.kafka_produce import KafkaPayload
 from dispatcher.work.handlers.plain import Anything
 from dispatcher.work.handlers.python import PythonPayload
 from dispatcher.work.handlers.rehearse import RehearsePayload
@@ -24,6 +25,7 @@ def payload_models() -> Mapping[str, type[Payload]]:
         "echo": Anything,
         "rehearse": RehearsePayload,
         "http": HttpPayload,
+        "kafka": KafkaPayload,
         "sql": SqlPayload,
         "shell": ShellPayload,
         "python": PythonPayload,

@@ -15,6 +15,7 @@ from dispatcher.work import payloads
 from dispatcher.work.catalogue import ALIASES
 from dispatcher.work.children import Children, Upbringing
 from dispatcher.work.handlers.http import Http
+from dispatcher.work.handlers.kafka_produce import KafkaProduce, Send
 from dispatcher.work.handlers.plain import Echo, Log, Noop
 from dispatcher.work.handlers.python import TASKS, Custom, Python
 from dispatcher.work.handlers.rehearse import Rehearse
@@ -25,6 +26,7 @@ HANDLERS = "dispatcher.handlers"
 """The entry-point group of handlers that installed packages offer."""
 _SHELL_OFF = "`shell` is off: name what it may run in shell_allow"
 _PYTHON_OFF = "`python` is off: name what it may call in python_allow"
+_KAFKA_OFF = "`kafka` is off: this worker has nothing to send with"
 _SQL_OFF = "`sql` is off: name the databases it may use in the setting sql"
 
 
@@ -38,8 +40,9 @@ class Means:
     """What handlers may use, in plain values.
 
     `shell_allow` are absolute paths of programs, `python_allow` names of entry points, `sql_dsns` addresses
-    by name. `most_children` are kept at most for `python` and custom handlers, which see `environment` of
-    the worker's environment and no more.
+    by name. `send` sends messages for `kafka`, `close_send` ends that. At most `most_children` are kept for
+    `python` and custom handlers, which see `environment` beside a few fixed names, and nothing else of the
+    worker's.
     """
 
     prefix: str = "dispatcher"
@@ -47,6 +50,8 @@ class Means:
     shell_allow: Sequence[str] = ()
     python_allow: Sequence[str] = ()
     sql_dsns: Mapping[str, str] = field(default_factory=dict)
+    send: Send | None = None
+    close_send: Callable[[], None] = lambda: None
     most_children: int = 64
     environment: Mapping[str, str] = field(default_factory=dict)
     entry_points: Callable[[str], Iterable[metadata.EntryPoint]] = installed
@@ -111,24 +116,39 @@ def registry(means: Means, clock: Clock | None = None) -> Registry:
     """Return the handlers that the means allow. Raises InvalidSettings for a database that cannot be used."""
     clock = clock or SystemClock()
     children = Children(Upbringing(means.environment), most=means.most_children)
-    handlers: list[Handler] = [Noop(), Log(), Echo(), Rehearse()]
-    handlers += [Log(alias) if name == "log" else Echo(alias) for alias, name in ALIASES.items()]
-    handlers.append(Http(allow_private=means.http_allow_private, now=lambda: clock.read().now))
+    handlers: list[Handler] = [
+        *(Noop(), Log(), Echo(), Rehearse()),
+        *(Log(alias) if name == "log" else Echo(alias) for alias, name in ALIASES.items()),
+        Http(allow_private=means.http_allow_private, now=lambda: clock.read().now),
+    ]
     off = {}
-    if means.sql_dsns:
-        from dispatcher.work.handlers.sql import Sql  # noqa: PLC0415 - large, and seldom needed
-
-        handlers.append(Sql(means.sql_dsns))
-    else:
-        off["sql"] = _SQL_OFF
-    if means.shell_allow:
-        handlers.append(Shell(means.shell_allow))
-    else:
-        off["shell"] = _SHELL_OFF
-    if means.python_allow:
-        tasks = {point.name: point.value for point in means.entry_points(TASKS)}
-        handlers.append(Python(frozenset(means.python_allow), tasks, children))
-    else:
-        off["python"] = _PYTHON_OFF
+    for name, made in _to_be_allowed(means, children).items():
+        if isinstance(made, str):
+            off[name] = made
+        else:
+            handlers.append(made)
     custom = [Custom(point.name, point.value, children) for point in means.entry_points(HANDLERS)]
     return Registry([*handlers, *custom], off=off, children=children)
+
+
+def _to_be_allowed(means: Means, children: Children) -> dict[str, Handler | str]:
+    """Return the handlers that are off until something is allowed, or in words what would allow them."""
+    return {
+        "kafka": _KAFKA_OFF
+        if means.send is None
+        else KafkaProduce(means.prefix, means.send, means.close_send),
+        "sql": _sql(means.sql_dsns) if means.sql_dsns else _SQL_OFF,
+        "shell": Shell(means.shell_allow) if means.shell_allow else _SHELL_OFF,
+        "python": _python(means, children) if means.python_allow else _PYTHON_OFF,
+    }
+
+
+def _sql(dsns: Mapping[str, str]) -> Handler:
+    from dispatcher.work.handlers.sql import Sql  # noqa: PLC0415 - large, and seldom needed
+
+    return Sql(dsns)
+
+
+def _python(means: Means, children: Children) -> Handler:
+    tasks = {point.name: point.value for point in means.entry_points(TASKS)}
+    return Python(frozenset(means.python_allow), tasks, children)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -31,8 +31,21 @@ def points(group: str) -> Iterable[EntryPoint]:
         yield EntryPoint("leave", "example_handlers.mischief:leave", group)
 
 
+sent: list[tuple[str, bytes | None]] = []
+
+
+def send(
+    topic: str, _key: bytes | None, value: bytes | None, _headers: Sequence[tuple[str, bytes]], _left: float
+) -> None:
+    sent.append((topic, value))
+
+
 FULL = Means(
-    shell_allow=("/bin/echo",), python_allow=("add",), sql_dsns={"main": "sqlite://"}, entry_points=points
+    send=send,
+    shell_allow=("/bin/echo",),
+    python_allow=("add",),
+    sql_dsns={"main": "sqlite://"},
+    entry_points=points,
 )
 
 
@@ -80,6 +93,12 @@ def test_handlers_run_by_their_names(full: Registry, name: str, payload: Any, re
     assert outcome.result == result
 
 
+def test_messages_are_sent_by_what_the_means_give(full: Registry) -> None:
+    sent.clear()
+    assert isinstance(run(full, "kafka", {"topic": "news", "value": "x"}), Succeeded)
+    assert sent == [("news", b"x")]
+
+
 def test_installed_handlers_run_by_the_names_of_their_entry_points(full: Registry) -> None:
     outcome = run(full, "report", {"recipient": "ada"})
     assert isinstance(outcome, Succeeded)
@@ -102,6 +121,7 @@ def test_an_installed_handler_takes_nobodys_name() -> None:
     [
         ("shell", "`shell` is off: name what it may run in shell_allow"),
         ("python", "`python` is off: name what it may call in python_allow"),
+        ("kafka", "`kafka` is off: this worker has nothing to send with"),
         ("sql", "`sql` is off: name the databases it may use in the setting sql"),
     ],
 )
