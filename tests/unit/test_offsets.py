@@ -207,7 +207,7 @@ def test_a_mark_fits_beside_the_longest_text() -> None:
 
 
 def test_beginnings_are_forgotten_before_ends() -> None:
-    progress = Progress(0, limit=12)
+    progress = Progress(0, limit=11)
     taken(progress, *range(20))
     for offset in range(0, 12, 2):
         progress.begun(offset)
