@@ -60,18 +60,24 @@ class Gathered:
         return True
 
     def note_fire(self, message: Message, headers: Mapping[str, bytes]) -> None:
-        """Take in a fire of the shard; the latest planned counts."""
-        planned = from_text(headers["ce_time"].decode())
+        """Take in a fire of the shard; the latest planned counts. One that cannot be read is nobody's."""
+        try:
+            planned = from_text(headers["ce_time"].decode())
+        except (KeyError, ValueError):
+            return
         if self.sent is None or planned > self.sent.planned:
             place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-            self.sent = Sent(headers["ce_id"].decode(), planned, place)
+            self.sent = Sent(headers.get("ce_id", b"").decode(errors="replace"), planned, place)
 
     def note_event(self, message: Message, headers: Mapping[str, bytes]) -> None:
-        """Take in an event of the shard: only the numbers of changes count."""
+        """Take in an event of the shard: only the numbers of changes count. A broken one tells nothing."""
         kind = headers.get("ce_type", b"").decode()
         if kind not in _APPLIED and not kind.startswith("job."):
             return
-        number = number_told(kind, json.loads(message.value() or b"{}"))
+        try:
+            number = number_told(kind, json.loads(message.value() or b"{}"))
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            return
         self.told = max(self.told, number)
         if kind in _APPLIED:
             self.applied = max(self.applied, number)

@@ -5,12 +5,15 @@ Only what was tried again, or asked for, costs memory here: some 300 bytes each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dispatcher.observe.shard_history import History, ShardHistory, Standing, Trigger
 from dispatcher.observe.timing import Window
 from dispatcher.observe.verdict import Findings, Place, Wrong
+
+Gone = Callable[[bytes], int]
+"""Tells up to which instant the topics that a fire goes to may no longer hold what was sent."""
 
 
 @dataclass(slots=True)
@@ -52,13 +55,10 @@ class Attempts:
         """How many attempts beyond the first were committed."""
         return sum(one.commits > 0 for one in self._known.values())
 
-    def lost(
-        self, history: History, reach: Mapping[str, int], standings: Mapping[int, Standing] | None
-    ) -> Iterator[Wrong]:
+    def lost(self, history: History, gone: Gone, standings: Mapping[int, Standing] | None) -> Iterator[Wrong]:
         """Yield the attempts that were asked for and neither sent nor dropped, nor are still to be."""
-        gone = max(reach.values(), default=-1)
         for (fire, attempt), one in self._known.items():
-            if one.commits or one.dropped or not one.asked or one.shard is None or one.due <= gone:
+            if one.commits or one.dropped or not one.asked or one.shard is None or one.due <= gone(fire):
                 continue
             shard, name = history.shards[one.shard], fire.decode(errors="replace")
             if not shard.given_up(one.due, one.due) and not _awaited(shard, standings, name, attempt):
@@ -94,10 +94,9 @@ class Triggered:
         return self._all[fire]
 
     def open(
-        self, history: History, reach: Mapping[str, int], standings: Mapping[int, Standing] | None
+        self, history: History, gone: Gone, standings: Mapping[int, Standing] | None
     ) -> Iterator[tuple[str, Wrong]]:
         """Yield what is neither committed nor skipped, and what it is: pending, unknown or lost."""
-        gone = max(reach.values(), default=-1)
         for fire, byte in self.marks.items():
             if byte & 15:
                 continue
@@ -105,7 +104,7 @@ class Triggered:
             shard, name = history.shards[trigger.shard], fire.decode(errors="replace")
             why = "a command asked for it, and it was neither committed nor skipped"
             found = wrong("lost", name, trigger.shard, why, planned=trigger.planned)
-            if shard.given_up(trigger.planned, trigger.planned) or trigger.planned <= gone:
+            if shard.given_up(trigger.planned, trigger.planned) or trigger.planned <= gone(fire):
                 yield "unknown", found
             elif standings is not None and _stands(shard, standings, name, trigger.command):
                 yield "unknown" if shard.doubtful(standings.get(shard.number)) else "pending", found

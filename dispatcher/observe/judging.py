@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from dispatcher.core.instant import to_text
-from dispatcher.observe.attempts import Attempts, Triggered, wrong
+from dispatcher.observe.attempts import Attempts, Gone, Triggered, wrong
 from dispatcher.observe.marks import OPEN, OVERENDED, TWICE, UNENDED, commits, settled, skips
 from dispatcher.observe.runs import Runs
 from dispatcher.observe.shard_history import History, Standing
@@ -58,7 +58,8 @@ class Judging:
         wrongs: dict[str, list[Wrong]] = {}
         open_ones = self._open_ones(reach, standings, wrongs) if times[0] else Counter[str]()
         attempts = self._counted.attempts
-        lost, unasked = [*attempts.lost(self._history, reach, standings)], [*attempts.unasked()]
+        gone = self._gone_by(reach)
+        lost, unasked = [*attempts.lost(self._history, gone, standings)], [*attempts.unasked()]
         wrongs["lost"] = [*wrongs.get("lost", ()), *lost]
         wrongs["unexpected"] = [*self._findings.listed("unexpected"), *unasked]
         doubled = len(self._row) + len(self._asked) - sum(times[byte] for byte in _NOT_DOUBLED)
@@ -111,7 +112,7 @@ class Judging:
             counted[kind] += 1
             if kind == "lost" and len(lost) < MOST_LISTED:
                 lost.append(_wrong("lost", slot, planned, "neither committed nor skipped"))
-        for kind, found in self._counted.triggered.open(self._history, reach, standings):
+        for kind, found in self._counted.triggered.open(self._history, self._gone_by(reach), standings):
             counted[kind] += 1
             if kind == "lost":
                 lost.append(found)
@@ -126,6 +127,15 @@ class Judging:
             while slot is None or place >= slot.end:
                 slot = next(rows)
             yield slot, slot.table.at(place - slot.shift), place
+
+    def _gone_by(self, reach: Mapping[str, int]) -> Gone:
+        """Return what tells of a fire up to when the topics of its job do not hold all."""
+
+        def gone(fire: bytes) -> int:
+            slots = self._slots.by_job.get(fire.partition(b"@")[0].partition(b"!")[0], ())
+            return max((reach.get(slot.topic, -1) for slot in slots), default=-1)
+
+        return gone
 
     def _given_up(self, slot: Slot, planned: int) -> str | None:
         shard = self._history.shards[slot.tenure.shard]

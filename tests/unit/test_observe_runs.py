@@ -230,6 +230,13 @@ def test_an_attempt_that_is_still_to_be_sent_or_dropped_is_not_lost(
     assert wrong(written.verdict(standings=standings)) == {}
 
 
+def test_a_topic_of_another_job_that_is_gone_excuses_nothing() -> None:
+    written = failed()
+    written.triggered(AGAIN, T0 + 5500)
+    written.reach["elsewhere"] = 1 << 60
+    assert wrong(written.verdict(standings=standing())) == {"lost": 2}
+
+
 @pytest.mark.parametrize("how", [cancelled, withheld])
 def test_an_attempt_that_will_not_be_sent_ends_its_fire(
     how: Callable[[Written], dict[int, Standing]],
