@@ -9,6 +9,7 @@ then this process leaves the group.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -43,6 +44,8 @@ from dispatcher.service import Deadline, Service
 COLLECTOR = (100_000, 50, 1_000)
 """A full collection walks every job and holds all threads meanwhile: it must be rare."""
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that computes keeps the interpreter from those with something due; 5 ms by default."""
 
 SIGNAL_SECONDS = 1.0
 """A signal that another thread gets does not end the wait of the main one, which runs its handler later."""
@@ -139,6 +142,7 @@ class Daemon:
     def run(self) -> None:
         """Work until `stop`. Raises the DispatcherError that made going on impossible."""
         gc.set_threshold(*COLLECTOR)
+        sys.setswitchinterval(SWITCH_SECONDS)
         for shard in range(self._plant.shards):
             self._tail.follow(shard)
         started: list[Service] = []

@@ -80,8 +80,10 @@ class ShardLog(Protocol):
         """
         ...
 
-    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant, over: float = 0.0) -> None:
         """Write all records in a transaction that stays open; nobody sees them before `seal`.
+
+        The writing may take `over` seconds, and takes no less where that spares others.
 
         The messages carry the time stamp `at`, ledger records and events that of their writing. The last
         record must be a ledger record. Any failure discards the producer and raises as `commit` does; only

@@ -36,13 +36,13 @@ class Limits:
     heartbeat_ms: int = 300_000
     stale_hold_ms: int = 120_000
     first_look_ms: int = 60_000
-    ahead: int = 20_000
+    ahead: int = 50_000
     ahead_ms: int = 5_000
     stage_ahead_ms: int = 2_000
     stage_from: int = 1_000
     stage_most: int = 50_000
     stage_bytes: int = 32_000_000
-    stage_rate: int = 20_000
+    stage_rate: int = 16_000
     catch_up_rate: int = 0
     catch_up_most: int = 0
     guard: RemovalGuard = field(default_factory=RemovalGuard)

@@ -34,6 +34,11 @@ def begins(at: Instant, count: int, limits: Limits) -> Instant | None:
     return at - min(limits.stage_ahead_ms, needed)
 
 
+def spare(at: Instant, now: Instant) -> float:
+    """Return the seconds there are, at `now`, to write what is staged for an instant."""
+    return max(0, at - _MARGIN_MS - now) / 1000
+
+
 def fitting(messages: Sequence[Outgoing | None], most: int) -> int:
     """Return how many messages from the first on have values of at most `most` bytes together, at least 1."""
     total = 0

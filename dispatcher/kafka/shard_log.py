@@ -73,13 +73,14 @@ class KafkaShardLog:
         self._stage(outgoing, AS_SENT, isolate=isolate)
         return self.seal()
 
-    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant, over: float = 0.0) -> None:
         """Write all records in a transaction that stays open; its messages carry the time stamp `at`.
 
-        Raises as `commit` does. Only `seal`, or `close`, which aborts, may follow; a broker gives the
-        transaction up `TRANSACTION_TIMEOUT_MS` after it was begun.
+        It takes about `over` seconds where it could be faster, for others have work to do meanwhile. Raises
+        as `commit` does. Only `seal`, or `close`, which aborts, may follow; a broker gives the transaction up
+        `TRANSACTION_TIMEOUT_MS` after it was begun.
         """
-        self._stage(outgoing, Dating(at, self._undated), isolate=False)
+        self._stage(outgoing, Dating(at, self._undated), over=over)
 
     def seal(self) -> Committed:
         """Commit what was staged, timed alone. Fails, and is suspect, as `commit` is."""
@@ -125,11 +126,18 @@ class KafkaShardLog:
             raise TransactionFailed(f"{self._id}: there is no producer; fence before the next commit")
         return self._transactor
 
-    def _stage(self, outgoing: Sequence[Outgoing], dating: Dating, *, isolate: bool) -> None:
+    def _stage(
+        self,
+        outgoing: Sequence[Outgoing],
+        dating: Dating,
+        *,
+        isolate: bool = False,
+        over: float | None = None,
+    ) -> None:
         transactor = self._ready()
         clean = False
         try:
-            fault = transactor.stage(outgoing, isolate=isolate, dating=dating)
+            fault = transactor.stage(outgoing, isolate=isolate, dating=dating, over=over)
             if fault is not None:
                 raise self._failed(fault)
             clean = True

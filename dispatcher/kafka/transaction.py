@@ -6,9 +6,11 @@ producer alive that has to go. Once anything was not clean the owner discards th
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -30,6 +32,9 @@ from dispatcher.kafka.letting_go import let_go
 _CONNECT_SECONDS = 1.0
 ISOLATE_SECONDS = 0.5 * TRANSACTION_TIMEOUT_MS / 1000
 """How long a transaction that looks for a culprit sends its records one by one; the rest goes together."""
+_SLICE = 500
+"""Records that are handed over at once where time is taken for it: about a millisecond's work."""
+Numbered = tuple[int, Outgoing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,14 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a transaction stands on: how a producer is made of settings, and seconds that never go back."""
+    """What a transaction stands on: how a producer is made of settings, and seconds that never go back.
+
+    One `turn` serves all transactions of a process that take their time: a slice of one at a time.
+    """
 
     producer: Callable[[Config], Producer] = Producer
     seconds: Callable[[], float] = time.monotonic
+    turn: AbstractContextManager[object] = field(default_factory=threading.Lock)
 
 
 REAL = Means()
@@ -116,6 +125,7 @@ class Transactor:
         self.outcome = Outcome()
         self._patience = patience
         self._seconds = means.seconds
+        self._turn = means.turn
         self._may_abort = False
         self._stage_seconds = 0.0
         self._producer = means.producer(config.shard_producer(connection, transactional_id))
@@ -136,11 +146,19 @@ class Transactor:
                 return error
             self._serve(0.1)
 
-    def stage(self, outgoing: Sequence[Outgoing], *, isolate: bool, dating: Dating = AS_SENT) -> Fault | None:
+    def stage(
+        self,
+        outgoing: Sequence[Outgoing],
+        *,
+        isolate: bool = False,
+        dating: Dating = AS_SENT,
+        over: float | None = None,
+    ) -> Fault | None:
         """Begin a transaction, hand over every record and wait until the brokers have them.
 
         `dating` stamps them. `isolate` sends them one by one for `ISOLATE_SECONDS`: brokers refuse a whole
-        batch for one record.
+        batch for one record. Where there are so many seconds for it, they are spread `over` them: a burst
+        that is sent as fast as can be takes processors, and brokers, from whatever else is due.
         """
         self.outcome = Outcome()
         error = self._call("begin_transaction")
@@ -148,7 +166,11 @@ class Transactor:
             return Fault("begin", error)
         self._may_abort = True
         started = self._seconds()
-        fault = self._produce(outgoing, dating, isolate=isolate) or self._flush()
+        if over is None:
+            fault = self._produce(enumerate(outgoing), dating, len(outgoing) - 1, isolate=isolate)
+        else:
+            fault = self._spread(outgoing, dating, over)
+        fault = fault or self._flush()
         self._stage_seconds = self._seconds() - started
         return fault
 
@@ -182,15 +204,30 @@ class Transactor:
         let_go(self._producer, abort=self._may_abort)
         del self._producer
 
-    def _produce(self, outgoing: Sequence[Outgoing], dating: Dating, *, isolate: bool) -> Fault | None:
-        """Queue every record, with the positional arguments that make it fast; serve a full queue."""
+    def _spread(self, outgoing: Sequence[Outgoing], dating: Dating, over: float) -> Fault | None:
+        """Queue every record in slices, partition by partition: few large batches are cheap for brokers."""
+        ordered = _by_partition(outgoing)
+        began, count = self._seconds(), len(ordered)
+        for done in range(0, count, _SLICE):
+            due = began + over * done / count
+            while (left := due - self._seconds()) > 0.001:
+                self._serve(left)
+            with self._turn:
+                fault = self._produce(ordered[done : done + _SLICE], dating, count - 1, isolate=False)
+            if fault is not None:
+                return fault
+        return None
+
+    def _produce(
+        self, numbered: Iterable[Numbered], dating: Dating, last: int, *, isolate: bool
+    ) -> Fault | None:
+        """Queue records, with the positional arguments that make it fast; serve a full queue."""
         produce: Callable[..., None] = self._producer.produce
         watch = self.outcome.watch
         end = self._seconds() + self._patience.send
         until = self._seconds() + ISOLATE_SECONDS
-        last = len(outgoing) - 1
         at, but_for = dating.at, dating.but_for
-        for index, (topic, value, key, partition, headers) in enumerate(outgoing):
+        for index, (topic, value, key, partition, headers) in numbered:
             callback = watch(index) if isolate or index == last else None
             stamp = at if at and topic not in but_for else 0
             alone = isolate and self._seconds() < until
@@ -245,3 +282,11 @@ class Transactor:
     def _serve(self, seconds: float) -> None:
         """Let the library work; a fatal state that it raises here is raised by the next call too."""
         self._call("poll", seconds)
+
+
+def _by_partition(outgoing: Sequence[Outgoing]) -> list[Numbered]:
+    """Return records with their places, those of one partition together and in order."""
+    found: dict[tuple[str, int], list[Numbered]] = {}
+    for index, one in enumerate(outgoing):
+        found.setdefault((one[0], one[3]), []).append((index, one))
+    return [one for some in found.values() for one in some]

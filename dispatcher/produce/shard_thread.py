@@ -11,6 +11,7 @@ import structlog
 
 from dispatcher.clock import Reading
 from dispatcher.core.batch import Batch, Encoder, Rest
+from dispatcher.core.burst import spare
 from dispatcher.core.codec import OWNER_KEY, decode
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.jump import apart_from_broker, jump_between
@@ -192,7 +193,7 @@ class ShardThread:
         self._culprits.trying(batch)
         self._sure = False
         try:
-            self._log.stage(batch.outgoing, at)
+            self._log.stage(batch.outgoing, at, spare(at, self._around.clock.read().now))
         except TransactionFailed:
             shard.firing.never_stage(at)
             raise

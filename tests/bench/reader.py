@@ -1,9 +1,10 @@
 """A live reader: notes when each committed record became visible to it, by the wall clock of this machine.
 
-    python -m bench.reader <bootstrap> <file> <expect> <topic> …
+    python -m bench.reader <bootstrap> <file> <expect> <shards> <topic> …
 
-It says `ready` once it has seen the end of every partition, reads until `expect` fires have come or its
-standard input ends, and leaves one line per record in the file: microseconds, type, subject, time.
+It reads the partitions of the shards named (`0,2/4`: the first and the third of four). It says `ready` once
+it has seen the end of every partition, reads until `expect` fires have come or its standard input ends, and
+leaves one line per record in the file: microseconds, type, subject, time.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ class Row(NamedTuple):
 class Reader:
     """A reader in a process of its own. `rows` ends it and returns what it saw."""
 
-    def __init__(self, bootstrap: str, topics: Iterable[str], file: Path, expect: int = 0) -> None:
+    def __init__(
+        self, bootstrap: str, topics: Iterable[str], file: Path, expect: int = 0, shards: str = "0/1"
+    ) -> None:
         self._file = file
-        command = [sys.executable, "-m", "bench.reader", bootstrap, str(file), str(expect), *topics]
+        command = [sys.executable, "-m", "bench.reader", bootstrap, str(file), str(expect), shards, *topics]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         if self._process.stdout.readline() != b"ready\n":
@@ -70,7 +73,8 @@ class Reader:
 
 def main() -> None:
     """Read until told to end."""
-    bootstrap, file, expect, *topics = sys.argv[1:]
+    bootstrap, file, expect, shards, *topics = sys.argv[1:]
+    chosen, of = (part.split(",") for part in shards.split("/"))
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -88,6 +92,7 @@ def main() -> None:
         TopicPartition(topic, partition, OFFSET_END)
         for topic in topics
         for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        if str(partition % int(of[0])) in chosen
     ]
     consumer.assign(places)
     ended = threading.Event()

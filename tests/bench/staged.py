@@ -89,7 +89,11 @@ def _in_a_row(world: World, seen: Seen) -> Figure:
 
 
 def _others(world: World, *flags: str) -> list[float]:
-    """Return how late the fires of one shard were seen around bursts of the three others."""
+    """Return how late the fires of one shard were seen around bursts of the three others.
+
+    It has a reader of its own: one that reads the bursts as well is late by them, not the fires. Another
+    process reads those.
+    """
     file = world.directory / "schedule.json"
     others = [schedules.job(number, every="1s", jitterSeconds=1) for number in islice(_numbers(0), OTHERS)]
     many = islice(_numbers(1, 2, 3), world.scaled(JOBS))
@@ -100,7 +104,11 @@ def _others(world: World, *flags: str) -> list[float]:
     with world.installation() as names, world.dispatcher(names, file, *flags) as dispatcher:
         applied(dispatcher, 60)
         _await_second(EACH_SECONDS // 2, EACH_SECONDS)
-        with Reader(world.bootstrap, lanes(names), world.directory / "seen") as reader:
+        seen = [world.directory / name for name in ("seen", "seen-bursts")]
+        with (
+            Reader(world.bootstrap, lanes(names), seen[0], shards=f"0/{SHARDS}") as reader,
+            Reader(world.bootstrap, lanes(names), seen[1], shards=f"1,2,3/{SHARDS}"),
+        ):
             time.sleep((world.repeat + 1) * EACH_SECONDS)
             rows = reader.rows()
         dispatcher.terminate(30)

@@ -242,8 +242,8 @@ class MemoryLog(KafkaShardLog):
         means = Means(producer=partial(MemoryProducer, process), seconds=self._world.seconds)  # type: ignore[arg-type] # stands for the library's
         super().__init__(CONNECTION, TOPICS, 0, USUAL, means)
 
-    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
-        super().stage(outgoing, at)
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant, over: float = 0.0) -> None:
+        super().stage(outgoing, at, over)
         self._world.count("staged")
         self._world.say(f"{self._process.machine.name} has staged what is due at {to_text(at)}")
 

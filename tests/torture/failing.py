@@ -93,8 +93,8 @@ class FailingLog(KafkaShardLog):
             POINT.reach("after-flip" if part == "flip" else "during-change")
         return committed
 
-    def stage(self, outgoing: Sequence[Outgoing], at: int) -> None:
-        super().stage(outgoing, at)
+    def stage(self, outgoing: Sequence[Outgoing], at: int, over: float = 0.0) -> None:
+        super().stage(outgoing, at, over)
         self._open = True
         POINT.reach("staged")
 

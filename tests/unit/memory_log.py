@@ -126,7 +126,7 @@ class MemoryLog:
         self._hand_over(outgoing, isolate=isolate)
         return self.seal()
 
-    def stage(self, outgoing: Sequence[Outgoing], at: Instant) -> None:
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant, over: float = 0.0) -> None:
         self._hand_over(outgoing, isolate=False)
         if self._broker.staging and (error := self._broker.staging.popleft()) is not None:
             self.close()
