@@ -28,7 +28,7 @@ from dispatcher.core.outcome import Failed, Succeeded
 from dispatcher.core.run import Delivery, Retry, Run, RunReader
 from dispatcher.core.settling import Settled, Settler
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 
 SECONDS = 4
 GHOST = 900

@@ -33,6 +33,9 @@ def judge(
     fires = [record for record in records if record.topic.startswith(f"{prefix}.jobs.")]
     for record in fires:
         tally.fire(record, seen_at.get(place_of(record)))
+    for record in sorted(records, key=place_of):
+        if record.topic == f"{prefix}.events":
+            tally.event(record)
     if tally.verdict(checker.standings()).doubled:
         for record in fires:
             tally.trace(record)
