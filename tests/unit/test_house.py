@@ -33,7 +33,8 @@ LONGEST_FUNCTION = 40
 PURE = {
     *("__future__", "abc", "base64", "binascii", "bisect", "calendar", "collections", "dataclasses"),
     *("datetime", "difflib", "enum", "functools", "hashlib", "heapq", "itertools", "json", "math"),
-    *("operator", "re", "string", "struct", "typing", "unicodedata", "zlib", "croniter", "dispatcher"),
+    *("operator", "re", "string", "struct", "types", "typing", "unicodedata", "zlib"),
+    *("croniter", "dispatcher"),
 }
 """What the core may import: nothing here reads a clock, does I/O, starts a thread or logs."""
 
