@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
+from broker.process import Dispatcher
 from broker.tools import committed, eventually, installed
 from dispatcher.cli.root import root
 from dispatcher.core.command import Command, decode_command
@@ -243,3 +245,21 @@ def test_a_fire_that_died_is_tried_again_from_its_letter(place: Place) -> None:
         more = place.run("retry", fire)
     assert more.exit_code == 0, "a letter that is settled still holds the message"
     assert sorted(command.attempt or 0 for _, command in place.commands()) == [4, 5]
+
+
+def test_a_dispatcher_sends_the_fire_of_a_letter_again(place: Place, tmp_path: Path) -> None:
+    schedule = tmp_path / "schedule.json"
+    schedule.write_text('{"jobs": [{"jobName": "a", "at": "2026-01-01T00:00:00Z", "job": "noop"}]}')
+    fire = place.die("a")
+    lane = f"{place.names.prefix}.jobs.low"
+    with Dispatcher(place.bootstrap, place.names.prefix, schedule, tmp_path / "log") as dispatcher:
+        eventually(lambda: dispatcher.text().count("schedule.applied") >= 4, 60)
+        done = place.run("dead", "retry", "--all", "--yes", "--timeout", "60")
+        assert (done.exit_code, done.stdout) == (0, f"{fire} is tried again, as attempt 4\n"), done.stderr
+        sent = eventually(lambda: [one for n in range(12) for one in committed(place.bootstrap, lane, n)], 60)
+        assert dispatcher.terminate() == 0
+    (message,) = sent
+    headers = dict(message.headers() or [])
+    assert (headers["ce_id"], headers["attempt"]) == (fire.encode(), b"4")
+    assert (message.key(), message.value()) == (b"a", b'{"job":"noop"}')
+    assert place.listed() == []
