@@ -246,10 +246,14 @@ class KafkaWorkLog:
             return
         partition = _partition(place)
         low, _ = self._consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
-        _LOG.error("deliveries of %s-%s are gone: retention took them before they were run; going on at %s",
-                   *place, low)  # fmt: skip
+        _LOG.error(
+            "deliveries of %s-%s are gone: retention took them before they were run, or the topic was made"
+            " anew; going on at %s", *place, low,
+        )  # fmt: skip
         self._consumer.incremental_unassign([partition])
+        self._hooks.lost([place])
         self._consumer.incremental_assign([TopicPartition(*place, low)])
+        self._hooks.assigned({place: (low, "")})
 
     # What the group says, from within `take` and `close`.
 

@@ -26,6 +26,8 @@ class Scaler:
         self._ended: Counter[Lane] = Counter()
         self._took: Counter[Lane] = Counter()
         self._behind: Counter[Lane] = Counter()
+        self._left: dict[Place, int] = {}
+        """How much of each partition was not delivered at the last look."""
 
     @property
     def seats(self) -> int:
@@ -40,13 +42,12 @@ class Scaler:
         monotonic: int,
     ) -> int:
         """Return how many seats there are to be, by what happened since the last look."""
-        behind: Counter[Lane] = Counter()
-        for (topic, _), (position, end) in positions.items():
-            behind[self._lanes.get(topic, Lane.NORMAL)] += end - position
+        left = {place: end - position for place, (position, end) in positions.items()}
+        behind, grown = self._by_lane(left), self._by_lane(self._growth(left))
         waiting, busy = room.counts(), room.busy()
         seen = {
             lane: Observation(
-                arrived=counting.arrived[lane] - self._arrived[lane] + behind[lane] - self._behind[lane],
+                arrived=counting.arrived[lane] - self._arrived[lane] + grown[lane],
                 finished=counting.ended[lane] - self._ended[lane],
                 took_ms=counting.busy_ms[lane] - self._took[lane],
                 busy=busy[lane],
@@ -55,8 +56,18 @@ class Scaler:
             for lane in Lane
         }
         self._arrived, self._ended = counting.arrived.copy(), counting.ended.copy()
-        self._took, self._behind = counting.busy_ms.copy(), behind
+        self._took, self._behind, self._left = counting.busy_ms.copy(), behind, left
         return self._scaling.observe(monotonic, seen)
+
+    def _growth(self, left: Mapping[Place, int]) -> Mapping[Place, int]:
+        """Return by how much what is not delivered has grown; a new partition brings no arrivals."""
+        return {place: count - self._left[place] for place, count in left.items() if place in self._left}
+
+    def _by_lane(self, counts: Mapping[Place, int]) -> Counter[Lane]:
+        found: Counter[Lane] = Counter()
+        for (topic, _), count in counts.items():
+            found[self._lanes.get(topic, Lane.NORMAL)] += count
+        return found
 
     def figures(self, counting: Counting, room: WaitingRoom, seats: int) -> Figures:
         """Return the worker's figures as they are now."""
