@@ -2,7 +2,8 @@
 
 A fire counts as beyond the ledger only when that is certain. Whatever a shard sends was planned at or
 before its cursor (fresh fires and backlog) or before its last change took effect (timers), both as of the
-same transaction. So one planned after both can only come from a ledger newer than this one.
+same transaction. So one planned after both can only come from a ledger newer than this one. What a command
+asked for is not planned, and tells nothing.
 """
 
 from __future__ import annotations

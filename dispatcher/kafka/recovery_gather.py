@@ -60,14 +60,19 @@ class Gathered:
         return True
 
     def note_fire(self, message: Message, headers: Mapping[str, bytes]) -> None:
-        """Take in a fire of the shard; the latest planned counts. One that cannot be read is nobody's."""
+        """Take in a fire of the shard; the latest planned counts. One that cannot be read is nobody's.
+
+        One that was asked for tells nothing: it bears the time at which it was, which the cursor may lag.
+        """
         try:
-            planned = from_text(headers["ce_time"].decode())
+            planned, ident = from_text(headers["ce_time"].decode()), headers["ce_id"]
         except (KeyError, ValueError):
+            return
+        if b"!" in ident:
             return
         if self.sent is None or planned > self.sent.planned:
             place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-            self.sent = Sent(headers.get("ce_id", b"").decode(errors="replace"), planned, place)
+            self.sent = Sent(ident.decode(errors="replace"), planned, place)
 
     def note_event(self, message: Message, headers: Mapping[str, bytes]) -> None:
         """Take in an event of the shard: only the numbers of changes count. A broken one tells nothing."""

@@ -187,10 +187,10 @@ def pauses(world: World) -> Iterator[str]:
                 (paused.add if begins else paused.discard)(name)
     for _, entry in world.sent:
         name = dict(entry.headers or ())["ce_subject"].decode()
-        if name in before[entry.txn] and is_of_plan(entry.headers):
+        if name in before.get(entry.txn, ()) and is_of_plan(entry.headers):
             yield f"unpaused: {dict(entry.headers or ())['ce_id']!r} went out"
     for number, name in skipped:
-        if name not in before[number]:
+        if name not in before.get(number, (name,)):
             yield f"paused: {name} was skipped as paused, and was not"
 
 
