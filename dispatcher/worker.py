@@ -6,6 +6,7 @@ lanes → log → pool → seats → handlers; its figures go to whoever asks fo
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -38,6 +39,8 @@ from dispatcher.work.waiting import WaitingRoom
 CANCELS_SINCE_MS = 24 * 3_600_000
 """A worker that starts reads the commands of so long: what was cancelled before is not begun."""
 _SIGNAL_SECONDS = 1.0
+_COLLECTOR = (50_000, 20, 100)
+"""A collection walks all that waits to be written and holds every seat meanwhile: it must be rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop`. Raises the DispatcherError that made going on impossible."""
+        gc.set_threshold(*_COLLECTOR)
+        gc.freeze()  # what is there now stays
         started: list[Service] = []
         try:
             for service in self._services:

@@ -7,8 +7,9 @@ is read once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from dispatcher.core.instant import Instant, from_text
@@ -60,9 +61,8 @@ class Spec:
     lane: Lane = Lane.NORMAL
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One attempt at a fire.
+class Run(NamedTuple):
+    """One attempt at a fire. A tuple, for there is one for each message.
 
     `begun` is how often other lives of a worker began it before, as far as is known; `maybe`, that one may
     have done so unnoted, for it ended without a word. `attempt` counts what was begun: that of the message,
@@ -98,25 +98,25 @@ class RunReader:
 
     def __init__(self, shards: int) -> None:
         self._shards = shards
+        self._numbers: dict[bytes | None, int] = {b"%d" % number: number for number in range(shards)}
+        """Shards by their header, which spares the hashing."""
         self._specs: dict[bytes, Spec | str] = {}
 
     def read(self, delivery: Delivery, begun: int = 0, *, maybe: bool = False) -> Run | Poison:
         """Return the run of a delivery that was begun so often before, or why it is none. Never raises."""
-        try:
-            headers = {name: value.decode() for name, value in delivery.headers if value is not None}
-            if delivery.key is not None:
-                delivery.key.decode()
-        except UnicodeDecodeError:
+        headers = dict(delivery.headers)
+        if not _is_text(delivery, headers):
             return Poison("its key or a header is not UTF-8", delivery)
-        if headers.get("ce_type") != "dispatcher.fire" or headers.get("ce_specversion") != "1.0":
+        if headers.get("ce_type") != b"dispatcher.fire" or headers.get("ce_specversion") != b"1.0":
             return Poison("it is no fire: it lacks the headers of a CloudEvent 1.0 of that type", delivery)
-        fire, job = headers.get("ce_id", ""), headers.get("ce_subject", "")
+        fire, job = _text(headers.get("ce_id")), _text(headers.get("ce_subject"))
         if not fire or not job or len(fire) > 600:
             return Poison("it has no usable ce_id or ce_subject", delivery)
         try:
-            attempt = int(headers.get("attempt", "1"))
-            planned = from_text(headers.get("ce_time", ""))
-            not_after = from_text(headers["not_after"]) if "not_after" in headers else None
+            attempt = int(headers.get("attempt") or 1)
+            planned = _instant(headers.get("ce_time") or b"")
+            told = headers.get("not_after")
+            not_after = None if told is None else _instant(told)
         except ValueError as error:
             return Poison(f"a header cannot be read: {error}", delivery, fire, job)
         if not 1 <= attempt <= 1_000_000:
@@ -124,21 +124,17 @@ class RunReader:
         spec = self._spec(delivery.value)
         if isinstance(spec, str):
             return Poison(spec, delivery, fire, job, attempt)
-        shard = self._shard(headers.get("shard", ""), job)
+        shard = self._numbers.get(headers.get("shard"))
+        if shard is None:
+            shard = murmur2(job.encode()) % self._shards
         return Run(
             fire, job, attempt + begun, begun, maybe, planned, not_after, shard, spec,
-            headers.get("traceparent", ""), delivery,
+            _text(headers.get("traceparent")), delivery,
         )  # fmt: skip
 
     def shard_of(self, delivery: Delivery) -> int:
         """Return the shard that a message which is no run is told under."""
         return 0 if delivery.key is None else murmur2(delivery.key) % self._shards
-
-    def _shard(self, told: str, job: str) -> int:
-        """Return the shard of a job; the header spares the hashing."""
-        if told.isdecimal() and int(told) < self._shards:
-            return int(told)
-        return murmur2(job.encode()) % self._shards
 
     def _spec(self, value: bytes | None) -> Spec | str:
         if value is None:
@@ -152,6 +148,25 @@ class RunReader:
                 self._specs.clear()
             self._specs[value] = spec
         return spec
+
+
+def _is_text(delivery: Delivery, headers: Mapping[str, bytes | None]) -> bool:
+    """Return whether key and headers are UTF-8: all of them at once, for that is cheap."""
+    values = [value for value in headers.values() if value is not None]
+    try:
+        b"\n".join([delivery.key or b"", *values]).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode()
+
+
+@lru_cache(maxsize=4096)
+def _instant(value: bytes) -> Instant:
+    return from_text(value.decode())
 
 
 def _read_spec(value: bytes) -> Spec | str:

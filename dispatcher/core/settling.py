@@ -22,6 +22,8 @@ from dispatcher.core.run import Delivery, Poison, Retry, Run
 MOST_BEGUN = 5
 """A run that ended its worker so often is dead: the next worker would be ended too."""
 LONGEST_WAIT_MS = 24 * 3_600_000
+_SPECVERSION = ("ce_specversion", b"1.0")
+_CONTENT = ("content-type", b"application/json")
 _KEPT_TEXT = 16_384
 _KEPT_RESULT = 65_536
 
@@ -65,7 +67,8 @@ class Settler:
         """Return what an attempt leaves that a handler has ended."""
         match outcome:
             case Succeeded():
-                facts = _told(result=outcome.result, output=outcome.output)
+                silent = outcome.result is None and not outcome.output
+                facts = b"" if silent else _told(result=outcome.result, output=outcome.output)
                 return Settled("succeeded", (self._event(run, "run.succeeded", started, ended, facts),))
             case Cancelled():
                 facts = _told(reason=outcome.reason, output=outcome.output)
@@ -104,9 +107,7 @@ class Settler:
         """Return what a message leaves that is no run; it has an event of its own where it names no fire."""
         delivery = poison.delivery
         ident = poison.fire or f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
-        headers: Headers = [
-            *self._head("run.dead", f"run.dead/{ident}/{poison.attempt}".encode(), now, shard),
-        ]
+        headers = self._head("run.dead", ident.encode(), b"%d" % poison.attempt, now, shard)
         if poison.job:
             headers.append(("ce_subject", poison.job.encode()))
         if poison.fire:
@@ -149,23 +150,21 @@ class Settler:
 
     def _event(self, run: Run, kind: str, started: Instant, ended: Instant, facts: bytes) -> Outgoing:
         fire, attempt, job = run.fire.encode(), b"%d" % run.attempt, run.job.encode()
-        headers = [
-            *self._head(kind, b"%b/%b/%b" % (kind.encode(), fire, attempt), ended, run.shard),
-            ("ce_subject", job),
-            ("fire", fire),
-            ("attempt", attempt),
-        ]
+        headers = self._head(kind, fire, attempt, ended, run.shard)
+        headers += (("ce_subject", job), ("fire", fire), ("attempt", attempt))
         value = _value(run.spec.handler, started, ended, run.delivery, facts, _redelivered(run))
         return self._events, value, job, run.shard, headers
 
-    def _head(self, kind: str, ident: bytes, at: Instant, shard: int) -> Headers:
+    def _head(self, kind: str, what: bytes, attempt: bytes, at: Instant, shard: int) -> Headers:
+        """Return what the headers of all events begin with."""
+        word = kind.encode()
         return [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", kind.encode()),
+            _SPECVERSION,
+            ("ce_type", word),
             self._source,
-            ("ce_id", ident),
-            ("ce_time", to_text(at).encode()),
-            ("content-type", b"application/json"),
+            ("ce_id", b"%b/%b/%b" % (word, what, attempt)),
+            ("ce_time", _time(at)),
+            _CONTENT,
             ("shard", b"%d" % shard),
         ]
 
@@ -185,8 +184,8 @@ def _value(
         b'{"v":1,"handler":%b,"startedAt":"%b","endedAt":"%b","redelivered":%b%b%b,"partition":%d,"offset":%d}'
         % (
             _text(handler),
-            to_text(started).encode(),
-            to_text(ended).encode(),
+            _time(started),
+            _time(ended),
             redelivered,
             facts,
             b',"topic":' + _text(delivery.topic),
@@ -194,6 +193,11 @@ def _value(
             delivery.offset,
         )
     )
+
+
+@lru_cache(maxsize=4096)
+def _time(instant: Instant) -> bytes:
+    return to_text(instant).encode()
 
 
 @lru_cache(maxsize=4096)

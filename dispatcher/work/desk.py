@@ -96,10 +96,8 @@ class Desk:
         if isinstance(ready, Settled):
             self._settle(delivery, ready, lane, run.spec.handler)
         elif ready.handler.instant:
-            held = Held(run, lane, ready.handler, ready.payload, _NEVER)
-            self._settle(
-                delivery, self._settler.ended(run, attempt(held), now, now), lane, ready.handler.name
-            )
+            outcome = attempt(run, ready.handler, ready.payload, _NEVER)
+            self._settle(delivery, self._settler.ended(run, outcome, now, now), lane, ready.handler.name)
         else:
             self._let_wait(Held(run, lane, ready.handler, ready.payload), now)
 

@@ -9,7 +9,7 @@ from dispatcher.core.figures import Figures, LaneFigures
 from dispatcher.core.job import Lane
 from dispatcher.core.scaling import Observation, Scaling, ScalingLimits, replicas
 from dispatcher.ports import Place
-from dispatcher.work.tally import Counting
+from dispatcher.work.tally import Counting, Ends
 from dispatcher.work.waiting import WaitingRoom
 
 _MOST_REPLICAS = 10_000
@@ -23,8 +23,7 @@ class Scaler:
         self._lanes = lanes
         self._scaling = Scaling(limits)
         self._arrived: Counter[Lane] = Counter()
-        self._ended: Counter[Lane] = Counter()
-        self._took: Counter[Lane] = Counter()
+        self._ends = Ends()
         self._behind: Counter[Lane] = Counter()
         self._left: dict[Place, int] = {}
         """How much of each partition was not delivered at the last look."""
@@ -44,19 +43,19 @@ class Scaler:
         """Return how many seats there are to be, by what happened since the last look."""
         left = {place: end - position for place, (position, end) in positions.items()}
         behind, grown = self._by_lane(left), self._by_lane(self._growth(left))
-        waiting, busy = room.counts(), room.busy()
+        waiting, busy, ends, before = room.counts(), room.busy(), counting.ends(), self._ends
         seen = {
             lane: Observation(
                 arrived=counting.arrived[lane] - self._arrived[lane] + grown[lane],
-                finished=counting.ended[lane] - self._ended[lane],
-                took_ms=counting.busy_ms[lane] - self._took[lane],
+                finished=ends.ended[lane] - before.ended[lane],
+                took_ms=ends.busy_ms[lane] - before.busy_ms[lane],
                 busy=busy[lane],
                 backlog=waiting[lane] + behind[lane],
             )
             for lane in Lane
         }
-        self._arrived, self._ended = counting.arrived.copy(), counting.ended.copy()
-        self._took, self._behind, self._left = counting.busy_ms.copy(), behind, left
+        self._arrived, self._ends = counting.arrived.copy(), ends
+        self._behind, self._left = behind, left
         return self._scaling.observe(monotonic, seen)
 
     def _growth(self, left: Mapping[Place, int]) -> Mapping[Place, int]:
@@ -72,6 +71,7 @@ class Scaler:
     def figures(self, counting: Counting, room: WaitingRoom, seats: int) -> Figures:
         """Return the worker's figures as they are now."""
         wanted, waiting, busy = self._scaling.wanted_seats(), room.counts(), room.busy()
+        ends = self._ends
         lanes = {
             lane: LaneFigures(waiting[lane], busy[lane], self._behind[lane], wanted[lane]) for lane in Lane
         }
@@ -79,9 +79,9 @@ class Scaler:
             seats=seats,
             most_seats=self._limits.most,
             lanes=lanes,
-            runs=dict(counting.runs),
-            handler_seconds={name: spent / 1000 for name, spent in counting.handler_ms.items()},
-            handler_runs=dict(counting.handler_runs),
+            runs=dict(ends.runs),
+            handler_seconds={name: spent / 1000 for name, spent in ends.handler_ms.items()},
+            handler_runs=dict(ends.handler_runs),
             redelivered=counting.redelivered,
             overlaps=counting.overlaps,
             failed_commits=counting.failed_commits,

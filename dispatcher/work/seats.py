@@ -5,34 +5,28 @@ from __future__ import annotations
 import threading
 from itertools import count
 from queue import SimpleQueue
+from typing import Any
 
 from dispatcher.clock import Clock
 from dispatcher.core.outcome import Failed, Outcome
+from dispatcher.core.run import Run
 from dispatcher.service import Deadline
-from dispatcher.work.handling import Task
+from dispatcher.work.handling import Cancel, Handler, Task
 from dispatcher.work.held import Ended, Held
 from dispatcher.work.waiting import WaitingRoom
 
 
-def attempt(held: Held) -> Outcome:
+def attempt(run: Run, handler: Handler, payload: Any, cancel: Cancel) -> Outcome:
     """Run a handler once. Whatever it raises is a failure: a handler must not end its worker."""
-    run = held.run
     limit = run.spec.timeout_ms
     task = Task(
-        fire=run.fire,
-        attempt=run.attempt,
-        job=run.job,
-        planned=run.planned,
-        payload=held.payload,
-        cancel=held.cancel,
-        seconds=None if limit is None else limit / 1000,
-        traceparent=run.traceparent,
-        redelivered=run.begun > 0 or run.maybe,
-    )
+        run.fire, run.attempt, run.job, run.planned, payload, cancel,
+        None if limit is None else limit / 1000, run.traceparent, run.begun > 0 or run.maybe,
+    )  # fmt: skip
     try:
-        return held.handler.run(task)
+        return handler.run(task)
     except BaseException as error:  # noqa: BLE001 - handlers are others' code: every end becomes an outcome
-        return Failed(f"{held.handler.name} raised {type(error).__name__}: {error}")
+        return Failed(f"{handler.name} raised {type(error).__name__}: {error}")
 
 
 class Seats:
@@ -105,7 +99,7 @@ class Seats:
         outcome: Outcome | None = None
         held.started_monotonic, held.started = reading.monotonic, reading.now
         if not_after is None or reading.now <= not_after:
-            outcome = attempt(held)
+            outcome = attempt(held.run, held.handler, held.payload, held.cancel)
         ended = max(reading.now, self._clock.read().now)
         with self._lock:
             free, held.seat_is_free = held.seat_is_free, True
