@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,26 +14,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from broker.process import Dispatcher, until
+from broker.process import until
 from broker.test_daemon_faults import Place, job, text
 from broker.tools import committed
+from broker.working import Worker
 from dispatcher.core.message import fire_id
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 SECONDS = 60.0
 TERMINAL = {"run.succeeded", "run.dead", "run.cancelled", "run.expired", "run.skipped"}
 NIGHTLY = {"jobName": "nightly", "cronTime": "0 0 1 1 *"}
-
-
-class Worker(Dispatcher):
-    """One `dispatcher work`; its log goes to a file."""
-
-    def __init__(self, bootstrap: str, prefix: str, log: Path, *flags: str) -> None:
-        super().__init__(bootstrap, prefix, log, log, *flags)
-        self._command = [
-            *(sys.executable, "-m", "dispatcher", "work", "--bootstrap-servers", bootstrap),
-            *("--prefix", prefix, "--session-seconds", "2", *flags),
-        ]
 
 
 @dataclass
