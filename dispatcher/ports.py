@@ -13,6 +13,7 @@ from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.errors import DispatcherError
 
 __all__ = [
+    "Chunk",
     "Committed",
     "Headers",
     "LedgerRecord",
@@ -39,6 +40,10 @@ class LedgerRecord(NamedTuple):
     value: bytes | None
     offset: int
     appended: Instant
+
+
+Chunk = tuple[list[tuple[bytes, bytes | None]], int]
+"""Keys and values of successive ledger records, and the offset to read on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,10 @@ class ShardLog(Protocol):
 
         Raises KafkaUnreachable when there is no progress for its time limit.
         """
+        ...
+
+    def chunks(self, start: int, until: int) -> Iterator[Chunk]:
+        """Yield what `read` does, many records at once and no more of them than keys and values."""
         ...
 
     def close(self) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dispatcher.core.compact_json import read_json
 from dispatcher.core.partitioner import murmur2
@@ -80,6 +80,7 @@ class Job:
     """One job. `definition` is its entry as compact JSON; `key_hash` the murmur2 of its message key.
 
     `delay_ms` is the job's jitter: constant for the job, added to every planned instant to give the due one.
+    Of an `outline`, `policy`, `route` and `key_hash` are read from the definition once one is asked for.
     """
 
     name: str
@@ -89,11 +90,26 @@ class Job:
     route: Route
     key_hash: int
     delay_ms: int
+    _reader: JobReader | None = field(default=None, repr=False, compare=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Read what an outline lacks; asked for only while it does. Two threads at once do no harm."""
+            if name not in _LATER:
+                raise AttributeError(name)
+            whole = self._reader.read(self.definition)
+            for each in _LATER:
+                object.__setattr__(self, each, getattr(whole, each))
+            return getattr(whole, name)
 
     @property
     def key(self) -> str:
         """The key of the job's messages."""
         return self.route.key if self.route.key is not None else self.name
+
+
+_LATER = ("key_hash", "policy", "route")
 
 
 def encode_definition(entry: Entry) -> bytes:
@@ -125,6 +141,7 @@ class JobReader:
         self._policies: dict[object, Policy] = {}
         self._routes: dict[object, Route] = {}
         self._texts: dict[str, str] = {}
+        self._digests: dict[str, Trigger] = {}
 
     def share(self, text: str) -> str:
         """Return the first of equal texts that was asked for: a revision stands beside each of its jobs."""
@@ -133,6 +150,27 @@ class JobReader:
     def read(self, definition: bytes, key_hash: int | None = None) -> Job:
         """Return the job a definition describes; `key_hash` spares the hashing where it is known."""
         return self.build(read_json(definition), definition, key_hash)
+
+    def outline(self, name: str, definition: bytes, digest: str) -> Job:
+        """Return the job of a definition of which little is read yet: its trigger is one read before.
+
+        `digest` is that of its trigger, as noted when it was written. It must be what this code calls the
+        trigger, else the whole definition is read.
+        """
+        trigger = self._digests.get(digest)
+        if trigger is None:
+            job = self.read(definition)
+            if job.trigger.digest == digest:
+                self._digests[digest] = job.trigger
+            return job
+        job = object.__new__(Job)
+        put = object.__setattr__
+        put(job, "name", name)
+        put(job, "definition", definition)
+        put(job, "trigger", trigger)
+        put(job, "delay_ms", delay_of(name, trigger.jitter_ms) if trigger.jitter_ms else 0)
+        put(job, "_reader", self)
+        return job
 
     def build(self, entry: Entry, definition: bytes, key_hash: int | None = None) -> Job:
         """Return the job of an entry whose definition is at hand."""

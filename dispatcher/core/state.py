@@ -306,7 +306,7 @@ class ShardState:
         known = self.records.get(name)
         if known is not None and known.job.definition == version.definition:
             return known.job
-        return self._reader.read(version.definition)
+        return self._reader.outline(name, version.definition, version.trigger)
 
     def _record(self, version: Version, job: Job | None) -> JobRecord | None:
         """Return a version as it is in force, None while its instant is not known."""

@@ -33,7 +33,8 @@ def read_partition(
         while position < until:
             messages = take(consumer, 0.5)
             records = [message for message in messages if message.error() is None]
-            reached = max(position, consumer.position([start])[0].offset, _end_seen(messages))
+            told = -1 if len(records) == len(messages) else _end_seen(messages)
+            reached = max(position, consumer.position([start])[0].offset, told)
             if records:
                 yield records
             now = time.monotonic()

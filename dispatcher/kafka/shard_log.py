@@ -20,7 +20,7 @@ from dispatcher.kafka.faults import failed_transaction, text_of
 from dispatcher.kafka.offsets import partition_ends
 from dispatcher.kafka.reading import read_partition
 from dispatcher.kafka.transaction import AS_SENT, REAL, Dating, Fault, Means, Patience, Transactor
-from dispatcher.ports import Committed, LedgerRecord, LogEnds
+from dispatcher.ports import Chunk, Committed, LedgerRecord, LogEnds
 
 USUAL = Patience()
 
@@ -114,6 +114,14 @@ class KafkaShardLog:
         batches = read_partition(self._connection, first, until, self._patience.stall)
         records = map(_record, chain.from_iterable(batches))
         return takewhile(lambda record: record.offset < until, records)
+
+    def chunks(self, start: int, until: int) -> Iterator[Chunk]:
+        """Yield what `read` does as keys and values, as they come: a ledger may hold millions of records."""
+        first = TopicPartition(self._topic, self._shard, start)
+        for batch in read_partition(self._connection, first, until, self._patience.stall):
+            last = batch[-1].offset() or 0
+            some = batch if last < until else [one for one in batch if (one.offset() or 0) < until]
+            yield [(one.key() or b"", one.value()) for one in some], min(last + 1, until)
 
     def close(self) -> None:
         """Let go of the producer within about 2.5 s; an open transaction is aborted."""

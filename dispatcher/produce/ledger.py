@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from dispatcher.core.diagnosis import NO_POSITION, behind, cut_off, misbelongs, without_instant
 from dispatcher.core.ledger import Identity
 from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.state import ShardState
 from dispatcher.errors import LedgerBroken, LedgerUnfit
 from dispatcher.ports import ShardLog
-
-_TAKEN_AT_ONCE = 1_000
 
 
 def read_to_end(log: ShardLog, copy: LedgerCopy) -> ShardState:
@@ -26,9 +22,8 @@ def read_to_end(log: ShardLog, copy: LedgerCopy) -> ShardState:
         raise LedgerBroken((behind(copy.next, ends.high),))
     if copy.next < ends.low:
         copy.clear(ends.low)
-    records = log.read(copy.next, ends.high)
-    while some := list(islice(records, _TAKEN_AT_ONCE)):
-        copy.take([(one.key, one.value) for one in some], some[-1].offset + 1)
+    for records, behind_them in log.chunks(copy.next, ends.high):
+        copy.take(records, behind_them)
     copy.next = ends.high
     state = copy.state()
     _check(state, ends.low)
@@ -46,7 +41,7 @@ def read_on(log: ShardLog, start: int) -> tuple[list[tuple[bytes, bytes | None]]
             f"the ledger holds offsets {ends.low} to {ends.high}, but {start} was the next to read: "
             "it was truncated or re-created while this dispatcher ran; restart it"
         )
-    return [(one.key, one.value) for one in log.read(start, ends.high)], ends.high
+    return [one for records, _ in log.chunks(start, ends.high) for one in records], ends.high
 
 
 def check_identity(found: Identity | None, expected: Identity) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.message import TopicNames
 from dispatcher.core.partitioner import shard_of
 from dispatcher.core.plan import Plan
-from dispatcher.daemon import COLLECTOR
+from dispatcher.daemon import COLLECTOR, SWITCH_SECONDS
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.produce.ledger import read_to_end
@@ -51,6 +52,7 @@ def measure(world: World) -> list[Figure]:
         world.tell(f"{count} records of {jobs} jobs in {transactions} transactions")
         alone_, shared, recovered = [], [], []
         gc.set_threshold(*COLLECTOR)
+        sys.setswitchinterval(SWITCH_SECONDS)
         for _ in range(world.repeat):
             alone_.append(_timed(lambda: _consume(world, names, range(SHARDS))))
             shared.append(_timed(lambda: _in_threads(lambda shard: _consume(world, names, [shard]))))

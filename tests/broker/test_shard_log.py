@@ -76,6 +76,20 @@ def test_a_commit_tells_the_offset_and_append_time_that_a_reader_sees(
     ]
 
 
+def test_chunks_hold_the_keys_and_values_of_a_read_up_to_its_end_and_no_further(
+    topics: TopicNames, log: KafkaShardLog
+) -> None:
+    log.fence()
+    offsets = [log.commit([cursor(topics, b"%d" % number)]).offset for number in range(3)]
+    ends = log.ends()
+    for until in (ends.high, offsets[2], offsets[1], offsets[1] + 1):
+        chunks = list(log.chunks(ends.low, until))
+        found = [record for records, _ in chunks for record in records]
+        assert found == [(one.key, one.value) for one in log.read(ends.low, until)]
+        assert len(found) == sum(offset < until for offset in offsets)
+        assert chunks[-1][1] <= until
+
+
 def test_the_older_of_two_logs_is_fenced_and_nothing_of_it_is_seen(
     kafka: str, topics: TopicNames, log: KafkaShardLog
 ) -> None:

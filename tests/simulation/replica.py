@@ -18,7 +18,7 @@ from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.shard_log import USUAL, KafkaShardLog
 from dispatcher.kafka.transaction import Means
-from dispatcher.ports import LedgerRecord, LogEnds, TopicFacts
+from dispatcher.ports import Chunk, LedgerRecord, LogEnds, TopicFacts
 from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
 from simulation.producer import MemoryProducer
@@ -267,6 +267,10 @@ class MemoryLog(KafkaShardLog):
             if failing:
                 raise KafkaUnreachable("nobody sends the ledger on")
         world.point("after replay", self._process)
+
+    def chunks(self, start: int, until: int) -> Iterator[Chunk]:
+        for record in self.read(start, until):
+            yield [(record.key, record.value)], record.offset + 1
 
     def stable_end(self) -> int:
         """Return the end as a reader of committed records is told it."""

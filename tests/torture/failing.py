@@ -25,7 +25,7 @@ from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.kafka.config import Config, Connection
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.transaction import Fault, Means, Transactor
-from dispatcher.ports import Committed, LedgerRecord
+from dispatcher.ports import Chunk, Committed, LedgerRecord
 from dispatcher.produce.host import ShardHost
 from dispatcher.service import Deadline
 from torture.points import CLOCK, HITS, LIMITS, WHERE, Failpoint, failpoint
@@ -110,6 +110,10 @@ class FailingLog(KafkaShardLog):
         for record in super().read(start, until):
             POINT.reach("during-replay")
             yield record
+
+    def chunks(self, start: int, until: int) -> Iterator[Chunk]:
+        for record in self.read(start, until):
+            yield [(record.key, record.value)], record.offset + 1
 
 
 class FailingHost(ShardHost):

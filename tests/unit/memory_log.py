@@ -20,7 +20,7 @@ from dispatcher.errors import (
     TransactionFailed,
     Unsendable,
 )
-from dispatcher.ports import Committed, LedgerRecord, LogEnds, TopicFacts
+from dispatcher.ports import Chunk, Committed, LedgerRecord, LogEnds, TopicFacts
 
 
 class Commit(Enum):
@@ -126,7 +126,7 @@ class MemoryLog:
         self._hand_over(outgoing, isolate=isolate)
         return self.seal()
 
-    def stage(self, outgoing: Sequence[Outgoing], at: Instant, over: float = 0.0) -> None:
+    def stage(self, outgoing: Sequence[Outgoing], at: Instant, _over: float = 0.0) -> None:
         self._hand_over(outgoing, isolate=False)
         if self._broker.staging and (error := self._broker.staging.popleft()) is not None:
             self.close()
@@ -185,6 +185,10 @@ class MemoryLog:
             _next_error(self._broker.reading)
             if one is not None:
                 yield one
+
+    def chunks(self, start: int, until: int) -> Iterator[Chunk]:
+        for record in self.read(start, until):
+            yield [(record.key, record.value)], record.offset + 1
 
     def close(self) -> None:
         """Let go of the producer; an open transaction is aborted."""
