@@ -10,11 +10,10 @@ than fire what is paused, or do twice what is done. Where nothing of it is used 
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode, b64encode
 from typing import Any
 
-from dispatcher.core.compact_json import read_json
+from dispatcher.core.compact_json import read_json, write_json
 from dispatcher.core.instant import Instant
 from dispatcher.core.ledger import (
     Change,
@@ -163,7 +162,7 @@ def _decode_word(kind: str, name: str, data: dict[str, Any]) -> Fact:
 
 
 def _line(data: dict[str, Any], version: int = _FIRST) -> bytes:
-    return json.dumps({"v": version, **data}, ensure_ascii=False, separators=(",", ":")).encode()
+    return write_json({"v": version, **data})
 
 
 def _job_value(fact: JobVersions) -> bytes | None:

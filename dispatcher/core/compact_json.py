@@ -1,4 +1,4 @@
-"""Compact JSON, read fast: the ledger is full of it."""
+"""Compact JSON, read and written fast: the ledger and the events are full of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 _DECODER = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def read_json(line: bytes) -> Any:
@@ -18,3 +19,8 @@ def read_json(line: bytes) -> Any:
     if end != len(text):
         raise ValueError(f"a JSON value ends at {end} of {len(text)}")
     return value
+
+
+def write_json(value: Any) -> bytes:
+    """Return a value as compact JSON. `json.dumps` makes an encoder anew for each."""
+    return _ENCODER.encode(value).encode()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from dispatcher.core.compact_json import write_json
 from dispatcher.core.message import Outgoing, TopicNames
 
 SCHEMA = 1
@@ -46,7 +46,7 @@ def encode_event(event: Event, topics: TopicNames, shard: int, time: str) -> Out
         headers.append(("fire", event.fire.encode()))
     if event.attempt is not None:
         headers.append(("attempt", str(event.attempt).encode()))
-    value = json.dumps({"v": SCHEMA, **event.data}, ensure_ascii=False, separators=(",", ":")).encode()
+    value = write_json({"v": SCHEMA, **event.data})
     for name, definition in event.definitions:
         value = b'%b,"%b":%b}' % (value[:-1], name.encode(), definition)
     key = (event.subject or event.type).encode()
