@@ -244,7 +244,8 @@ def test_runs_are_judged_once_workers_tell_of_them(installation: Installation) -
     assert facts["committed"] > len(runs), "those in the topic of a job's own are nobody's to judge"
 
     settler = Settler(TopicNames(installation.prefix), "w", 4, 12)
-    twice, failed = runs[0], replace(runs[1], spec=replace(runs[1].spec, retry=Retry(attempts=2)))
+    twice = runs[0]
+    failed = runs[1]._replace(spec=replace(runs[1].spec, retry=Retry(attempts=2)))
     installation.tell(settler.ended(twice, Succeeded(), twice.planned, twice.planned + 2))
     installation.tell(settler.ended(failed, Failed("no"), failed.planned, failed.planned + 2))
     asked = f"{runs[2].job}!by-hand"
