@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit bench simulate torture lint format schema lock clean
+.PHONY: help run test unit bench simulate torture torture-workers lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ simulate: $(READY) ## Run N=10000 random histories of replicas in memory from SE
 KILLS ?= 1000
 torture: $(READY) $(KAFKA_LIBS) ## Kill, pause and mislead replicas and brokers: KILLS=1000, 50 minutes; fail if a fire is lost or doubled
 	PYTHONPATH=tests $(BIN)/python -m torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+torture-workers: $(READY) $(KAFKA_LIBS) ## Kill workers while they run what was fired: KILLS=500, 30 minutes; fail unless every fire ends once
+	PYTHONPATH=tests $(BIN)/python -m torture.workers --kills $(if $(filter file,$(origin KILLS)),500,$(KILLS)) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
