@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -35,6 +35,7 @@ class History:
     checker: Checker
     records: list[Record]
     gone: set[str]
+    events: list[Record] = field(default_factory=list)
 
     @property
     def fires(self) -> Counter[tuple[str, int]]:
@@ -54,6 +55,8 @@ class History:
             tally.cut(topic, _EVER)
         for record in self.records:
             tally.fire(record)
+        for record in self.events:
+            tally.event(record)
         for record in self.records if tally.verdict().doubled else ():
             tally.trace(record)
         return tally.verdict()
@@ -68,7 +71,7 @@ def read_history(bootstrap: str, prefix: str) -> History:
     lanes = [f"{prefix}.jobs.{lane}" for lane in LANES]
     records = _committed(bootstrap, [*lanes, *checker.topics])
     known = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics
-    return History(checker, records, checker.topics - known.keys())
+    return History(checker, records, checker.topics - known.keys(), events)
 
 
 def _record(message: Message) -> Record:
