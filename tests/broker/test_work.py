@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from broker.process import until
 from broker.test_daemon_faults import Place, job, text
@@ -45,7 +46,8 @@ class Shop(Place):
     def events(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         for partition in range(self.shards):
             for message in committed(self.bootstrap, f"{self.prefix}.events", partition):
-                head = {name: text(value) for name, value in message.headers() or []}
+                heads: dict[str, Any] = dict(message.headers() or [])
+                head = {name: text(value) for name, value in heads.items()}
                 yield head, json.loads(message.value() or b"{}")
 
     def open_fires(self) -> list[str]:
@@ -217,3 +219,50 @@ def test_topics_that_are_missing_are_told_with_what_mends_them(
     told = Shop(kafka, prefix, tmp_path).command("work", "--instance", "w")
     assert told.returncode == 4
     assert "topics ensure" in told.stderr
+
+
+def test_a_topic_of_dead_letters_that_is_gone_stops_commits_and_says_so(shop: Shop) -> None:
+    """F49: nothing is committed past what cannot be buried; it goes on once the topic is there again."""
+    shop.schedule({**NIGHTLY, "job": "unheard-of"})
+    admin = AdminClient({"bootstrap.servers": shop.bootstrap})
+    with shop.daemon() as daemon, shop.worker() as worker:
+        daemon.says("schedule.applied", SECONDS)
+        worker.says("partitions.assigned", SECONDS)
+        for future in admin.delete_topics([f"{shop.prefix}.dead"]).values():
+            future.result()
+        fire = shop.triggered("nightly", "x")
+        worker.says("outcomes.not_committed", SECONDS)
+        assert f"{shop.prefix}.dead" in worker.text()
+        assert shop.ended(fire) == []
+        shop.install()
+        until(lambda: shop.ended(fire) == ["run.dead"], "the end", SECONDS)
+        letters = [
+            one for number in range(12) for one in committed(shop.bootstrap, f"{shop.prefix}.dead", number)
+        ]
+        assert len(letters) == 1
+        assert worker.terminate() == 0
+        assert daemon.terminate() == 0
+
+
+@pytest.mark.parametrize(("begin", "again"), [("earliest", True), ("latest", False)])
+def test_a_group_whose_offsets_have_expired_begins_where_the_operator_says_and_tells(
+    shop: Shop, begin: str, *, again: bool
+) -> None:
+    """F52: no silent skip, no silent replay."""
+    shop.schedule({**NIGHTLY, "job": "noop"})
+    with shop.daemon() as daemon:
+        daemon.says("schedule.applied", SECONDS)
+        with shop.worker("w1") as first:
+            fire = shop.triggered("nightly", "x")
+            until(lambda: shop.ended(fire) == ["run.succeeded"], "the first run", SECONDS)
+            assert first.terminate() == 0
+        admin = AdminClient({"bootstrap.servers": shop.bootstrap})
+        for future in admin.delete_consumer_groups([f"{shop.prefix}.workers"]).values():
+            future.result()
+        with shop.worker("w2", "--work-begin", begin) as second:
+            second.says("no offsets are known", SECONDS)
+            other = shop.triggered("nightly", "y")
+            until(lambda: shop.ended(other) == ["run.succeeded"], "another run", SECONDS)
+            assert len(shop.ended(fire)) == 1 + again
+            assert second.terminate() == 0
+        assert daemon.terminate() == 0

@@ -39,7 +39,7 @@ class Effect:
 
     name = "effect"
     instant = False
-    payload = Nothing
+    payload: type[Payload] = Nothing
 
     def __init__(self, file: str) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -172,6 +172,20 @@ def torment(yard: Yard, kills: int, chance: random.Random, verdict: Verdict) -> 
         worker.start()
 
 
+def storm(yard: Yard, seconds: float, chance: random.Random, verdict: Verdict) -> None:
+    """Have workers leave and join every two seconds or so, for so long: a rebalance each time."""
+    pause = threading.Event()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        worker = chance.choice(yard.workers)
+        code = worker.end(signal.SIGTERM)
+        verdict.stops += 1
+        if code not in (0, -signal.SIGTERM):
+            verdict.wrong.append(f"{worker.name} ended a stop with {code}")
+        worker.start()
+        pause.wait(2.0)
+
+
 def judge(yard: Yard, verdict: Verdict) -> bool:
     """Hold fires against ends, and what was run against what was asked; return whether all have ended."""
     records = yard.records()
@@ -236,13 +250,17 @@ def _judge_effects(yard: Yard, verdict: Verdict, asked: Counter[str], ends: Mapp
         verdict.wrong.append(f"{verdict.extra} runs too many, more than the {most} in hand at faults")
 
 
-def torture(bootstrap: str, prefix: str, directory: Path, kills: int, seed: int, workers: int = 3) -> Verdict:
-    """Run it all; return the verdict."""
+def torture(
+    bootstrap: str, directory: Path, kills: int, seed: int, storm_seconds: float = 0, workers: int = 3
+) -> Verdict:
+    """Run it all in an installation named like its directory; return the verdict."""
+    prefix = directory.name
     yard, verdict, chance = Yard(bootstrap, prefix, directory, workers), Verdict(), random.Random(seed)
     for one in (yard.dispatcher, *yard.workers):
         one.start()
     try:
         torment(yard, kills, chance, verdict)
+        storm(yard, storm_seconds, chance, verdict)
         yard.schedule(0)
         deadline = time.monotonic() + _SETTLE_S
         pause = threading.Event()
@@ -262,7 +280,9 @@ def torture(bootstrap: str, prefix: str, directory: Path, kills: int, seed: int,
     return verdict
 
 
-def in_yards(bootstrap: str, directory: Path, kills: int, seed: int, yards: int) -> Verdict:
+def in_yards(
+    bootstrap: str, directory: Path, kills: int, seed: int, *, yards: int, storm_seconds: float
+) -> Verdict:
     """Run it in several installations at once; return what they came to together."""
     whole = Verdict()
     lock = threading.Lock()
@@ -270,7 +290,7 @@ def in_yards(bootstrap: str, directory: Path, kills: int, seed: int, yards: int)
     def one(number: int) -> None:
         place = directory / f"yard-{number}"
         place.mkdir()
-        verdict = torture(bootstrap, place.name, place, kills // yards, seed + number)
+        verdict = torture(bootstrap, place, kills // yards, seed + number, storm_seconds)
         with lock:
             for name in ("kills", "stops", "freezes", "fires", "attempts", "executions", "extra"):
                 setattr(whole, name, getattr(whole, name) + getattr(verdict, name))
@@ -290,6 +310,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="torture.workers", description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument(
+        "--storm", type=float, default=0, metavar="MINUTES", help="leave and join for so long"
+    )
     parser.add_argument("--yards", type=int, default=2, help="installations at once")
     given = parser.parse_args()
     directory = ROOT / ".cache/torture" / f"workers-{given.seed}"
@@ -297,7 +320,10 @@ def main() -> int:
     began = time.monotonic()
     print(f"seed {given.seed}, logs in {directory}", flush=True)
     with own_kafka(1) as cluster:
-        verdict = in_yards(cluster.bootstrap, directory, given.kills, given.seed, given.yards)
+        verdict = in_yards(
+            cluster.bootstrap, directory, given.kills, given.seed,
+            yards=given.yards, storm_seconds=60 * given.storm,
+        )  # fmt: skip
     print("| kills | stops | freezes | fires | messages | run | run again | ends | seconds |")
     print(f"| {verdict.kills} | {verdict.stops} | {verdict.freezes} | {verdict.fires} | {verdict.attempts} "
           f"| {verdict.executions} | {verdict.extra} | {dict(verdict.ends)} "

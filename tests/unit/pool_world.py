@@ -154,7 +154,7 @@ class Scripted:
     """A handler whose runs end when the test says so, or when they are told to."""
 
     instant = False
-    payload = AnyPayload
+    payload: type[Payload] = AnyPayload
 
     def __init__(self, name: str = "scripted", *, obedient: bool = True) -> None:
         self.name = name
@@ -190,7 +190,7 @@ class Instant:
 
     name = "noop"
     instant = True
-    payload = AnyPayload
+    payload: type[Payload] = AnyPayload
 
     def run(self, task: Task) -> Outcome:
         return Succeeded(task.fire)
@@ -204,7 +204,7 @@ class Raising:
 
     name = "raising"
     instant = False
-    payload = AnyPayload
+    payload: type[Payload] = AnyPayload
 
     def run(self, task: Task) -> Outcome:
         raise SystemExit(f"{task.fire} wants to leave")

@@ -4,13 +4,15 @@ from itertools import count
 
 import pytest
 from broker.tools import eventually
-from pool_world import NORMAL, TOPICS, Habits, PoolWorld, Times, fire, id_of
+from pool_world import NORMAL, TOPICS, PoolWorld, fire, id_of
 
 from dispatcher.core.instant import to_text
 from dispatcher.core.job import Lane
 from dispatcher.core.outcome import Failed, Succeeded
 from dispatcher.core.run import Delivery
 from dispatcher.errors import KafkaUnreachable
+from dispatcher.work.desk import Times
+from dispatcher.work.pool import Habits
 
 SECONDS = 10.0
 
