@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
-from dispatcher.core.lanes import Shares
-from dispatcher.core.scaling import ScalingLimits
-from dispatcher.work.scaler import Scaler
 from run_world import HEADERS
 
 from dispatcher.clock import Reading
 from dispatcher.core.job import Lane
+from dispatcher.core.lanes import Shares
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.core.outcome import Cancelled, Outcome, Succeeded
 from dispatcher.core.run import Delivery, RunReader
+from dispatcher.core.scaling import ScalingLimits
 from dispatcher.core.settling import Settler
 from dispatcher.errors import DispatcherError, InvalidPayload
 from dispatcher.ports import Place, WorkHooks
@@ -28,6 +27,7 @@ from dispatcher.work.flow import Flow
 from dispatcher.work.handling import Handler, Payload, Task
 from dispatcher.work.intake import Intake
 from dispatcher.work.pool import Habits, Pool, Staff
+from dispatcher.work.scaler import Scaler
 from dispatcher.work.waiting import WaitingRoom
 
 TOPICS = TopicNames("d")
