@@ -17,8 +17,11 @@ from dispatcher.core.job import DEFAULT_PRIORITY, Lane, lane_of
 from dispatcher.core.partitioner import murmur2
 
 MAX_VALUE_BYTES = 16 * 1024 * 1024
+_LONGEST_MS = 315_360_000_000
+"""Ten years, as in the schedule: what is longer overflows where it is counted with."""
+_LONGEST_NAME = 1_000
 _SPECS_KEPT = 100_000
-_LARGEST_KEPT = 16_384
+LARGEST_KEPT = 16_384
 """Definitions longer than this are read anew each time: they must not fill the memory of a worker."""
 
 
@@ -143,7 +146,7 @@ class RunReader:
         if known is not None:
             return known
         spec = _read_spec(value)
-        if len(value) <= _LARGEST_KEPT:
+        if len(value) <= LARGEST_KEPT:
             if len(self._specs) >= _SPECS_KEPT:
                 self._specs.clear()
             self._specs[value] = spec
@@ -182,6 +185,8 @@ def _read_spec(value: bytes) -> Spec | str:
     handler = entry.get("job", entry.get("taskName"))
     if not isinstance(handler, str) or not handler:
         return "its value names nothing to run: `job` (or `taskName`) must be text"
+    if len(handler) > _LONGEST_NAME:
+        return f"its `job` has {len(handler)} characters, more than {_LONGEST_NAME}"
     overlap = entry.get("overlap", "allow")
     if overlap not in ("allow", "forbid", "queue"):
         return f"its `overlap` is {overlap!r:.40}: it must be allow, forbid or queue"
@@ -204,8 +209,9 @@ def _retry(data: Any) -> Retry:
         int(backoff.get("delayMs", 1_000)),
         int(backoff.get("maxDelayMs", 60_000)),
     )
-    if found.attempts < 1 or found.delay_ms < 0 or found.max_delay_ms < 0:
-        raise ValueError("attempts must be at least 1, delays not negative")
+    delays = (found.delay_ms, found.max_delay_ms)
+    if found.attempts < 1 or min(delays) < 0 or max(delays) > _LONGEST_MS:
+        raise ValueError("attempts must be at least 1, delays not negative, and at most ten years")
     return found
 
 
@@ -214,4 +220,6 @@ def _milliseconds(seconds: Any) -> int | None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ValueError("`timeoutSeconds` must be a number above 0")
+    if seconds > _LONGEST_MS / 1000:
+        raise ValueError("`timeoutSeconds` must be at most ten years")
     return max(1, round(seconds * 1000))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from dispatcher.core.command import Command, Parcel, encode_command, retry_id
+from dispatcher.core.command import BadCommandError, Command, Parcel, decode_command, encode_command, retry_id
 from dispatcher.core.dead_letter import letter
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.message import Headers, Outgoing, TopicNames
@@ -133,7 +133,13 @@ class Settler:
             parcel=Parcel(delivery.topic, delivery.key, delivery.value or b"", kept),
             origin="pool",
         )
-        asked = (self._topics.commands, encode_command(command), run.job.encode(), run.shard, None)
+        value = encode_command(command)
+        try:
+            decode_command(value)
+        except BadCommandError as error:  # the shard would pass it over, and the fire would never end
+            why = f"{failed.reason}; it cannot be tried again: {error}"
+            return self.dead(run, why, started, ended, output=failed.output)
+        asked = (self._topics.commands, value, run.job.encode(), run.shard, None)
         facts = _told(reason=failed.reason, output=failed.output, retryAt=to_text(at))
         return Settled("retrying", (self._event(run, "run.retrying", started, ended, facts), asked))
 

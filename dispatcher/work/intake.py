@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dispatcher.core.run import Run, Spec
+from dispatcher.core.run import LARGEST_KEPT, Run, Spec
 from dispatcher.errors import InvalidPayload
 from dispatcher.work.handling import Handler, Payload
 
@@ -56,6 +56,8 @@ class Intake:
         if len(self._known) >= _KEPT:
             self._known.clear()
         found = self._find(spec)
+        if len(run.delivery.value or b"") > LARGEST_KEPT:
+            return found  # its spec is a new one each time, too
         self._known[id(spec)] = (spec, found)
         return found
 
