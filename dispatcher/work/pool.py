@@ -44,7 +44,7 @@ class Habits:
     """
 
     batch: int = 2_000
-    flush: int = 50
+    flush: int = 100
     most: int = 20_000
     look: int = 200
     revoke: int = 3_000
@@ -118,8 +118,8 @@ class Pool:
         self._obey(reading)
         for delivery in self._log.take(self._patience(reading)):
             self._desk.take(delivery, reading.now)
-            if self._desk.book.size >= self._habits.most:
-                self._commit(self._clock.read())
+            if self._desk.book.size >= self._habits.most and self._is_due(again := self._clock.read()):
+                self._commit(again)
         self._collect()
         reading = self._clock.read()
         if reading.monotonic - self._looked >= self._habits.look:
@@ -167,6 +167,7 @@ class Pool:
         wanted = self._scaler.look(self._desk.counting, self._room, positions, reading.monotonic)
         if wanted != self._seats.wanted:
             self._say.debug("seats.changed", before=self._seats.wanted, now=wanted)
+        if wanted != self._seats.wanted or self._seats.short():
             self._seats.resize(wanted)
         self._steer(log)
         self.figures = self._scaler.figures(self._desk.counting, self._room, self._seats.wanted)
