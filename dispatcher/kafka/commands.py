@@ -15,6 +15,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE
 from dispatcher.kafka.following import Following
 from dispatcher.kafka.offsets import partition_ends
+from dispatcher.kafka.reading import headers_in
 from dispatcher.ports import LogEnds
 from dispatcher.service import Deadline, Loop
 
@@ -140,7 +141,7 @@ class CommandReader:
         if error is None:
             after = (message.offset() or 0) + 1
             self._reading[shard] = after
-            headers: CommandHeaders = message.headers()  # type: ignore[assignment]  # a list on the way in
+            headers: CommandHeaders = [*headers_in(message)]
             self._hooks.deliver(shard, after, message.key(), message.value(), headers)
         elif error.code() == END_OF_PARTITION:
             if shard in self._behind:

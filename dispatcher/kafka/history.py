@@ -22,7 +22,7 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, error_of, text_of
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.kafka.reading import take
+from dispatcher.kafka.reading import headers_in, take
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -214,7 +214,7 @@ def _record(message: Message) -> Record:
         message.partition() or 0,
         message.offset() or 0,
         message.timestamp()[1],
-        message.headers() or [],  # type: ignore[arg-type]  # bytes on the way in
+        headers_in(message),
         message.value(),
         message.key(),
     )

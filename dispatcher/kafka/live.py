@@ -24,7 +24,7 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, error_of, text_of
 from dispatcher.kafka.letting_go import close_reader, let_go
-from dispatcher.kafka.reading import take
+from dispatcher.kafka.reading import headers_in, take
 
 _PAUSE_SECONDS = 0.1
 
@@ -182,7 +182,6 @@ def _at(partition: TopicPartition, offset: int) -> TopicPartition:
 
 
 def _seen(message: Message) -> Seen:
-    headers: Headers = list(message.headers() or [])  # type: ignore[arg-type]  # bytes on the way in
     return Seen(
         message.topic() or "",
         message.partition() or 0,
@@ -190,5 +189,5 @@ def _seen(message: Message) -> Seen:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        headers,
+        headers_in(message),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from dispatcher.core.message import Headers
 from dispatcher.errors import KafkaUnreachable, LedgerUnfit
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
@@ -15,6 +16,8 @@ from dispatcher.kafka.letting_go import close_reader
 
 BATCH = 500
 _UNFIT = OUT_OF_RANGE | NO_TOPIC
+_UNREADABLE = ("unreadable-headers", b"\xff")
+"""Stands for headers with a name that is not UTF-8, and is as unfit for anything as they are."""
 
 
 def read_partition(
@@ -56,6 +59,14 @@ def take(consumer: Consumer, seconds: float) -> list[Message]:
     """
     first = consumer.poll(seconds)
     return [] if first is None else [first, *consumer.consume(BATCH, 0.0)]
+
+
+def headers_in(message: Message) -> Headers:
+    """Return the headers of a record; the library raises for names that are not UTF-8."""
+    try:
+        return message.headers() or []  # type: ignore[return-value]  # a list of bytes on the way in
+    except (UnicodeDecodeError, SystemError):
+        return [_UNREADABLE]
 
 
 def _end_seen(messages: list[Message]) -> int:

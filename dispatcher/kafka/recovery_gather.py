@@ -12,10 +12,11 @@ from dispatcher.core.codec import IDENTITY_KEY, decode
 from dispatcher.core.diagnosis import Sent, ShardFacts, misbelongs, without_instant
 from dispatcher.core.instant import from_text
 from dispatcher.core.ledger import Fact, Identity, Position
-from dispatcher.core.message import FIRE_TYPE, Headers
+from dispatcher.core.message import FIRE_TYPE
 from dispatcher.core.recovery import number_told
 from dispatcher.core.state import ShardState
 from dispatcher.errors import LedgerNewer, LedgerUnfit
+from dispatcher.kafka.reading import headers_in
 
 _APPLIED = ("schedule.applied", "ledger.recovered")
 
@@ -125,8 +126,7 @@ def _senseless(found: Iterable[Fact]) -> str:
 
 def headers_of(message: Message) -> dict[str, bytes]:
     """Return the headers of a record; one that has none is nobody's."""
-    headers: Headers = list(message.headers() or [])  # type: ignore[arg-type]  # bytes on the way in
-    return {name: value for name, value in headers if value is not None}
+    return {name: value for name, value in headers_in(message) if value is not None}
 
 
 def fire_of(message: Message, headers: Mapping[str, bytes], shards: int) -> int | None:

@@ -38,7 +38,7 @@ from dispatcher.kafka.faults import (
     text_of,
 )
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.kafka.reading import BATCH
+from dispatcher.kafka.reading import BATCH, headers_in
 from dispatcher.kafka.transaction import Fault, Patience, Transactor
 from dispatcher.ports import Place, WorkHooks
 
@@ -318,5 +318,5 @@ def _delivery(message: Message) -> Delivery:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        message.headers() or [],  # type: ignore[arg-type]  # bytes on the way in
+        headers_in(message),
     )
