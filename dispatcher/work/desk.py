@@ -94,7 +94,7 @@ class Desk:
         self.counting.redelivered += begun > 0
         ready = self._admitted(run, now)
         if isinstance(ready, Settled):
-            self._settle(delivery, ready, lane, run.spec.handler)
+            self._settle(delivery, ready, lane, "")  # names in messages are without number
         elif ready.handler.instant:
             outcome = attempt(run, ready.handler, ready.payload, _NEVER)
             self._settle(delivery, self._settler.ended(run, outcome, now, now), lane, ready.handler.name)

@@ -59,6 +59,11 @@ class Seats:
                 self._threads.add(thread)
             thread.start()
 
+    def short(self) -> bool:
+        """Return whether there are fewer than wanted: one that is going may have been counted as there."""
+        with self._lock:
+            return len(self._threads) - len(self._lost) < self.wanted
+
     def write_off(self, held: Held) -> None:
         """Learn that the seat of a run will not come back; another takes its place."""
         with self._lock:

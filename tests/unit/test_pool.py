@@ -202,6 +202,17 @@ def test_a_handler_that_does_not_end_loses_its_seat_and_the_others_go_on() -> No
         assert world.log.kinds(id_of("stuck")) == ["run.dead"]
 
 
+def test_seats_that_went_although_they_are_wanted_are_replaced() -> None:
+    with PoolWorld(seats=1) as world:
+        world.log.assign(NORMAL)
+        world.log.deliver(fire("a", 0, job="raising"))
+        eventually(lambda: world.log.kinds(id_of("a")))
+        world.room.resize(1, surplus=1)  # as if one that is going had been counted as there
+        world.log.deliver(fire("b", 1))
+        eventually(lambda: begun(world, "b"))
+        world.scripted.end(id_of("b"))
+
+
 def test_a_running_fire_is_cancelled() -> None:
     with PoolWorld() as world:
         world.log.assign(NORMAL)
@@ -274,6 +285,27 @@ def test_what_was_not_committed_is_written_again_as_it_was() -> None:
         world.log.deliver(fire("a", 0, job="noop"))
         eventually(lambda: world.log.offset(NORMAL) == 1)
         assert world.log.kinds(id_of("a")) == ["run.succeeded"]
+
+
+def test_a_transaction_that_failed_is_not_tried_again_for_each_delivery() -> None:
+    with PoolWorld(habits=Habits(flush=5, look=20, most=10, stop_seconds=2)) as world:
+        world.log.assign(NORMAL)
+        world.log.deliver(fire("first", 0, job="noop"))
+        eventually(lambda: world.log.offset(NORMAL) == 1)
+        world.log.fail = [KafkaUnreachable("nobody answers") for _ in range(20)]
+        world.log.deliver(*(fire("n", number, job="noop") for number in range(1, 60)))
+        eventually(lambda: world.desk.book.size >= 59)
+        assert len(world.log.fail) >= 18
+        world.log.fail = []
+        eventually(lambda: world.log.offset(NORMAL) == 60)
+
+
+def test_names_of_handlers_in_messages_are_not_counted_one_by_one() -> None:
+    with PoolWorld() as world:
+        world.log.assign(NORMAL)
+        world.log.deliver(*(fire("n", number, job=f"unheard-of-{number}") for number in range(20)))
+        eventually(lambda: world.log.offset(NORMAL) == 20)
+        assert set(world.desk.counting.ends().handler_runs) == {""}
 
 
 def test_nothing_more_is_delivered_while_too_much_waits_to_be_written() -> None:

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import json
+
+from pool_world import Instant, Some
+from run_world import delivery
+
+from dispatcher.core.run import LARGEST_KEPT, Run, RunReader
+from dispatcher.work.intake import Intake
+
+
+def test_large_definitions_are_not_kept() -> None:
+    reader, intake = RunReader(4), Intake(Some(Instant()))
+    for size, kept in ((10, 1), (LARGEST_KEPT, 1), (LARGEST_KEPT, 1)):
+        run = reader.read(delivery(json.dumps({"job": "noop", "description": "x" * size}).encode()))
+        assert isinstance(run, Run)
+        assert not isinstance(intake.ready(run), str)
+        assert len(intake._known) == kept
