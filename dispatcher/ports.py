@@ -207,7 +207,15 @@ class WorkLog(Protocol):
         """Write records and offsets in one transaction; return whether it is committed for certain.
 
         False: it is not, nothing of it happened, and it may be tried again. Raises KafkaUnreachable when that
-        cannot be found out, and TransactionFailed or a kind of it when a record cannot be sent.
+        cannot be found out, and TransactionFailed or a kind of it when a record cannot be sent. After either
+        nothing may be written before `recall` has answered.
+        """
+        ...
+
+    def recall(self) -> bool:
+        """Return whether the last transaction, of which nobody knew, is committed after all.
+
+        False when there is none such. Raises KafkaUnreachable while that cannot be found out.
         """
         ...
 

@@ -90,6 +90,8 @@ class KafkaWorkLog:
         self._places: set[Place] = set()
         self._changed: set[Place] = set()
         """Partitions that came or went since the first message of a batch."""
+        self._doubtful: Mapping[Place, tuple[int, str]] = {}
+        """The offsets of a transaction of which it is not known whether it is committed."""
         self._closing = False
         self._transactor: Transactor | None = None
         unique = self._connection.named(self._token)
@@ -175,10 +177,17 @@ class KafkaWorkLog:
             return True
         self._discard()
         why = f"failed with {text_of(fault.error)}" if fault else f"took {took * 1000:.0f} ms, {calls} calls"
-        done = self._is_committed(sent)
+        self._doubtful = sent
+        done = self.recall()
         _LOG.warning("%s: a commit %s; it is %s", self._id, why, "committed" if done else "not committed")
         if not done and fault is not None:
             self._raise_hopeless(fault)
+        return done
+
+    def recall(self) -> bool:
+        """Return whether the last transaction, of which nobody knew, is committed after all."""
+        done = bool(self._doubtful) and self._is_committed(self._doubtful)
+        self._doubtful = {}
         return done
 
     def close(self) -> None:

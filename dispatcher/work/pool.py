@@ -17,6 +17,7 @@ import structlog
 from dispatcher.clock import Clock, Reading
 from dispatcher.core.figures import Figures
 from dispatcher.core.instant import Instant
+from dispatcher.core.message import Outgoing
 from dispatcher.errors import DispatcherError
 from dispatcher.ports import Place, WorkHooks, WorkLog
 from dispatcher.service import Deadline, Loop
@@ -193,11 +194,12 @@ class Pool:
     def _commit(self, reading: Reading) -> bool:
         """Write all that is decided in one transaction; return whether it is committed."""
         assert self._log is not None
-        outgoing, offsets = self._desk.book.content()
-        if not offsets:
-            return True
+        outgoing: Sequence[Outgoing] = ()
         try:
-            done = self._log.commit(outgoing, offsets)
+            if self._log.recall():
+                self._desk.book.committed()
+            outgoing, offsets = self._desk.book.content()
+            done = not offsets or self._log.commit(outgoing, offsets)
         except DispatcherError as error:
             done = False
             self._failures += 1

@@ -19,7 +19,7 @@ from dispatcher.core.outcome import Cancelled, Outcome, Succeeded
 from dispatcher.core.run import Delivery, RunReader
 from dispatcher.core.scaling import ScalingLimits
 from dispatcher.core.settling import Settler
-from dispatcher.errors import DispatcherError, InvalidPayload
+from dispatcher.errors import DispatcherError, InvalidPayload, KafkaUnreachable
 from dispatcher.ports import Place, WorkHooks
 from dispatcher.service import Deadline
 from dispatcher.work.desk import Desk, Times
@@ -46,6 +46,10 @@ class SteppedClock:
         return Reading(NOW + passed, passed)
 
 
+class Doubt(KafkaUnreachable):
+    """A transaction that is committed, but nobody learns of it before `recall`."""
+
+
 class MemoryLog:
     """A `WorkLog` in memory; `commits` holds every transaction that was committed."""
 
@@ -54,6 +58,9 @@ class MemoryLog:
         self.commits: list[tuple[list[Outgoing], dict[Place, tuple[int, str]]]] = []
         self.fail: list[bool | DispatcherError] = []
         """What becomes of the next transactions, true for success; when there is none, success."""
+        self.mute = 0
+        """How often it cannot be found out what became of the last transaction."""
+        self._doubted = False
         self.on_hold: set[Place] = set()
         self.closed = False
         self._incoming: SimpleQueue[Callable[[], list[Delivery]]] = SimpleQueue()
@@ -104,11 +111,19 @@ class MemoryLog:
 
     def commit(self, outgoing: Sequence[Outgoing], offsets: Mapping[Place, tuple[int, str]]) -> bool:
         told = self.fail.pop(0) if self.fail else True
-        if isinstance(told, DispatcherError):
-            raise told
-        if told:
+        if told is True or isinstance(told, Doubt):
             self.commits.append((list(outgoing), dict(offsets)))
+        if isinstance(told, DispatcherError):
+            self._doubted = isinstance(told, Doubt)
+            raise told
         return told
+
+    def recall(self) -> bool:
+        if self._doubted and self.mute:
+            self.mute -= 1
+            raise KafkaUnreachable("nobody answers")
+        doubted, self._doubted = self._doubted, False
+        return doubted
 
     def close(self) -> None:
         self.closed = True

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 from broker.tools import eventually
-from pool_world import NORMAL, TOPICS, PoolWorld, fire, id_of
+from pool_world import NORMAL, TOPICS, Doubt, PoolWorld, fire, id_of
 
 from dispatcher.core.instant import to_text
 from dispatcher.core.job import Lane
@@ -285,6 +285,20 @@ def test_what_was_not_committed_is_written_again_as_it_was() -> None:
         world.log.deliver(fire("a", 0, job="noop"))
         eventually(lambda: world.log.offset(NORMAL) == 1)
         assert world.log.kinds(id_of("a")) == ["run.succeeded"]
+
+
+def test_what_was_committed_although_nobody_knew_is_not_told_twice() -> None:
+    with PoolWorld() as world:
+        world.log.assign(NORMAL)
+        world.log.deliver(fire("a", 0, job="noop"))
+        eventually(lambda: world.log.offset(NORMAL) == 1)
+        world.log.mute, world.log.fail = 2, [Doubt("who knows")]
+        world.log.deliver(fire("b", 1, job="noop"))
+        eventually(lambda: world.log.offset(NORMAL) == 2)
+        world.log.deliver(fire("c", 2, job="noop"))
+        eventually(lambda: world.log.offset(NORMAL) == 3)
+    for name in "abc":
+        assert world.log.kinds(id_of(name)) == ["run.succeeded"]
 
 
 def test_a_transaction_that_failed_is_not_tried_again_for_each_delivery() -> None:

@@ -131,6 +131,6 @@ def test_whoever_was_asked_may_want_to_be_left_alone_for_longer_but_not_for_ever
 
 @pytest.mark.parametrize("odd", [{"ce_subject": b"a\nb"}, {"ce_subject": b"x" * 201}, {"x" * 201: b"1"}])
 def test_what_no_shard_could_fire_again_is_dead_and_not_forgotten(odd: dict[str, bytes]) -> None:
-    failed = ended(Failed("no luck"), **odd)
+    failed = ended(Failed("no luck"), 3, **odd)
     assert failed.kind == "dead"
     assert facts(failed.outgoing[0])["reason"].startswith("no luck; it cannot be tried again: ")
