@@ -7,6 +7,7 @@ lanes → log → pool → seats → handlers; its figures go to whoever asks fo
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -38,6 +39,8 @@ from dispatcher.work.waiting import WaitingRoom
 
 CANCELS_SINCE_MS = 24 * 3_600_000
 """A worker that starts reads the commands of so long: what was cancelled before is not begun."""
+_READ_SECONDS = 10.0
+"""How long a worker's start waits until these are read, at the most."""
 _SIGNAL_SECONDS = 1.0
 _COLLECTOR = (50_000, 20, 100)
 """A collection walks all that waits to be written and holds every seat meanwhile: it must be rare."""
@@ -70,11 +73,13 @@ class Cancels:
         self._connection, self._topics, self._since = connection, topics, since
         self._cancel = cancel
         self._reader: FireReader | None = None
+        self._caught_up = threading.Event()
         self._loop = Loop("cancels", self._step, close=self._close, failed=failed)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read; return once all that is there is read, or it takes too long."""
         self._loop.start()
+        self._caught_up.wait(_READ_SECONDS)
 
     def stop(self) -> None:
         """Ask for the end."""
@@ -94,9 +99,12 @@ class Cancels:
                 continue  # the shard tells of it
             if command.type == "cancel" and command.fire is not None and _counts(command, seen.timestamp):
                 self._cancel(command.fire, seen.timestamp)
+        if self._reader.at_end:
+            self._caught_up.set()
         return 0
 
     def _close(self) -> None:
+        self._caught_up.set()
         if self._reader is not None:
             self._reader.close()
 
