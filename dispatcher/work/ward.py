@@ -26,6 +26,7 @@ from dispatcher.work.handling import Cancel
 from dispatcher.work.surroundings import HOMES, python_path
 
 MOST_KEPT = 64 * 1024
+_LONGEST_POLL_MS = 86_400_000
 _HASTE_S = 5.0
 """How long a warden may take over what needs no waiting."""
 
@@ -107,7 +108,11 @@ def first_of(deadline: Deadline | None, *watched: Bell | socket.socket) -> Bell 
     poll = select.poll()
     for one in watched:
         poll.register(one.fileno(), select.POLLIN)
-    ready = dict(poll.poll(None if deadline is None else 1000 * deadline.left()))
+    while True:
+        left = None if deadline is None else 1000 * deadline.left()
+        ready = dict(poll.poll(left and min(left, _LONGEST_POLL_MS)))
+        if ready or (left is not None and left <= _LONGEST_POLL_MS):
+            break
     return next((one for one in watched if one.fileno() in ready), None)
 
 

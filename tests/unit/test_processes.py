@@ -154,3 +154,11 @@ def test_a_stopped_warden_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert ward.end(0.1).text() == "could not be ended"
         ward.close()
     assert time.monotonic() - began < 10
+
+
+def test_a_limit_of_years_is_waited_for_all_the_same() -> None:
+    with Bell(Cancel()) as bell:
+        late = threading.Timer(0.1, bell._ring)
+        late.start()
+        assert first_of(Deadline(315_360_000), bell) is bell
+        late.join()

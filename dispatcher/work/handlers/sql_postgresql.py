@@ -26,6 +26,8 @@ _USUAL = {
     "keepalives_count": 3,
 }
 _LONGEST_REASON = 1000
+_LONGEST_MS = 2**31 - 1
+"""More the database does not take as a limit."""
 _CANCEL_SECONDS = 1.0
 _LOCK_SHARE = 0.9
 """Of the time that is left for waiting for locks: so that the error names the lock."""
@@ -83,7 +85,7 @@ class _Transaction:
 
     def execute(self, statement: str, values: Mapping[str, Any], rows: Rows) -> None:
         """Run the statement under the server's own time limits, by the protocol that takes only one."""
-        left = max(1, int(self._limit.left() * 1000))
+        left = min(max(1, int(self._limit.left() * 1000)), _LONGEST_MS)
         self._connection.execute(_LIMITS, [str(left), str(max(1, int(left * _LOCK_SHARE)))])
         if _first_word(statement) == "copy":
             raise Unusable("COPY moves rows over the connection, which nobody reads here")
