@@ -138,7 +138,9 @@ class Desk:
         if not self._drop(held):
             return
         settled = self._end_of(ended)
-        if settled is not None:
+        if settled is None:
+            self.book.note_begun(held.place, held.offset)  # what is not noted counts as never begun
+        else:
             took = ended.ended - ended.started
             self._settle(held.run.delivery, settled, held.lane, held.handler.name, took)
 

@@ -421,5 +421,6 @@ def test_a_run_that_outlasts_the_stop_is_told_to_end_and_handed_back() -> None:
         world.log.deliver(fire("a", 0))
         eventually(lambda: begun(world, "a"))
     assert world.scripted.begun[0].cancel.reason == "the worker stops"
+    assert world.log.commits[-1][1][NORMAL] == (0, "aA~")  # another life is to know that it was begun
     assert [kind for kind in world.log.kinds(id_of("a")) if kind != "run.started"] == []
     assert world.log.offset(NORMAL) in (None, 0)
