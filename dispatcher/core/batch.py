@@ -42,7 +42,7 @@ class Limits:
     stage_from: int = 1_000
     stage_most: int = 50_000
     stage_bytes: int = 32_000_000
-    stage_rate: int = 16_000
+    stage_rate: int = 15_000
     catch_up_rate: int = 0
     catch_up_most: int = 0
     guard: RemovalGuard = field(default_factory=RemovalGuard)

@@ -19,7 +19,7 @@ from dispatcher.core.record import JobRecord
 from dispatcher.core.schedule import ChangeSet, seen_by
 from dispatcher.core.trigger import Trigger
 
-_MARGIN_MS = 250
+_MARGIN_MS = 400
 """Time that a staging has to spare: brokers and machines are not always as fast as they can be."""
 
 

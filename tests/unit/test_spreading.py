@@ -107,6 +107,6 @@ def test_what_is_not_staged_goes_out_as_it_stands_and_at_once(
 
 
 def test_there_is_time_until_shortly_before_the_instant() -> None:
-    assert spare(10_000, 8_000) == 1.75
+    assert spare(10_000, 8_000) == 1.6
     assert spare(10_000, 9_900) == 0.0
     assert spare(10_000, 10_500) == 0.0
