@@ -76,8 +76,8 @@ def test_the_plan_tells_how_many_fires_share_the_next_instant() -> None:
 def test_the_shard_wakes_to_make_messages_then_to_stage_then_to_send() -> None:
     world = burst_world()
     assert until(world, T0) == ONE - 5_000
-    assert until(world, ONE - 5_000) == ONE - 850
-    assert staged(world, ONE - 850).at == ONE
+    assert until(world, ONE - 5_000) == ONE - 1_000
+    assert staged(world, ONE - 1_000).at == ONE
 
 
 def test_few_fires_wait_for_their_instant() -> None:

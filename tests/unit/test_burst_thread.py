@@ -376,7 +376,7 @@ def test_few_fires_are_not_staged() -> None:
 
 
 def test_what_was_missed_is_settled_between_bursts_of_every_second() -> None:
-    bench = Staging(staging(batch=2))
+    bench = Staging(staging(batch=2, stage_rate=15))
     bench.started(*(job(name, every="1s", catchUp="all") for name in BURST))
     bench.go(T0 + 3_000)
     bench.clock.pass_(60_000)
