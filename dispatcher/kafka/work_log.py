@@ -96,6 +96,9 @@ class KafkaWorkLog:
         self._transactor: Transactor | None = None
         unique = self._connection.named(self._token)
         self._consumer = Consumer(config.worker(unique, group_of_workers(topics), plan.session_ms))
+        self._membership = self._consumer.consumer_group_metadata()
+        """The membership that the assignment known here belongs to. The library may have joined anew by itself,
+        which is told within `take`: what is this worker's no longer must not be committed by that one."""
         self._consumer.subscribe(
             list(plan.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -163,7 +166,7 @@ class KafkaWorkLog:
         transactor = self._ready()
         fault = transactor.stage(outgoing, isolate=False) or transactor.send_offsets(
             [TopicPartition(*place, *told) for place, told in sorted(sent.items())],
-            self._consumer.consumer_group_metadata(),
+            self._membership,
         )
         if fault is not None:
             self._discard()
@@ -267,6 +270,7 @@ class KafkaWorkLog:
     # What the group says, from within `take` and `close`.
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._membership = consumer.consumer_group_metadata()
         starts: dict[Place, tuple[int, str]] = {}
         unknown: list[Place] = []
         for each in self._committed(partitions) if partitions else ():
@@ -297,6 +301,8 @@ class KafkaWorkLog:
         )  # fmt: skip
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Let partitions go. Nobody else gets them before this returns, so they may still be committed."""
+        self._membership = consumer.consumer_group_metadata()
         places = [(each.topic, each.partition) for each in partitions]
         if places and not self._closing:
             self._hooks.revoked(places)

@@ -33,6 +33,7 @@ _LEAST_WAIT_S, _MOST_WAIT_S = 0.005, 0.1
 _LAST_SECONDS = 2.0
 """What of the time for a stop is kept for the last commit and for leaving the group."""
 _ALARM_AFTER = 3
+_LAST_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,9 +291,11 @@ class Pool:
         self._poll_until_ended(log, Deadline(_LAST_SECONDS / 2))
         if self._desk.held:
             self._say.warning("runs.handed_back", count=len(self._desk.held))
-        self._desk.close(every)
-        if not self._commit(self._clock.read()):
-            self._commit(self._clock.read())
+        for _ in range(_LAST_TRIES):
+            self._desk.close(every)
+            if self._commit(self._clock.read()):
+                return
+            log.take(_MOST_WAIT_S)  # the group may have taken partitions away, which is why
 
     def _poll_until_ended(self, log: WorkLog, deadline: Deadline) -> None:
         """Wait for runs to end; go on polling, and commit as ever: a stop must not cost the membership."""
