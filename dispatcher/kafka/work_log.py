@@ -97,8 +97,8 @@ class KafkaWorkLog:
         unique = self._connection.named(self._token)
         self._consumer = Consumer(config.worker(unique, group_of_workers(topics), plan.session_ms))
         self._membership = self._consumer.consumer_group_metadata()
-        """The membership that the assignment known here belongs to. The library may have joined anew by itself,
-        which is told within `take`: what is this worker's no longer must not be committed by that one."""
+        """The membership that the assignment known here belongs to. The library may have joined anew since,
+        which is told within `take`: what is no longer this worker's must not be committed by that one."""
         self._consumer.subscribe(
             list(plan.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
