@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ def children() -> set[int]:
     """Return the processes that this one has begun and not reaped."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= set(map(int, (task / "children").read_bytes().split()))
+        with contextlib.suppress(OSError):  # a thread may end meanwhile
+            found |= set(map(int, (task / "children").read_bytes().split()))
     return found
 
 
