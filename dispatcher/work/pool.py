@@ -29,7 +29,8 @@ from dispatcher.work.scaler import Scaler
 from dispatcher.work.seats import Seats
 from dispatcher.work.waiting import WaitingRoom
 
-_LEAST_WAIT_S, _MOST_WAIT_S = 0.005, 0.1
+_LEAST_WAIT_S, _BUSY_WAIT_S, _MOST_WAIT_S = 0.005, 0.03, 0.1
+"""While seats work, what they bring back is taken in this soon: the next run of its job may wait for it."""
 _LAST_SECONDS = 2.0
 """What of the time for a stop is kept for the last commit and for leaving the group."""
 _ALARM_AFTER = 3
@@ -135,7 +136,7 @@ class Pool:
         if self._desk.book.size:
             left = self._waits_since + self._habits.flush - reading.monotonic
             return min(_MOST_WAIT_S, max(_LEAST_WAIT_S, left / 1000))
-        return self._habits.flush / 1000 if self._desk.held else _MOST_WAIT_S
+        return _BUSY_WAIT_S if self._desk.held else _MOST_WAIT_S
 
     def _obey(self, reading: Reading) -> None:
         while True:

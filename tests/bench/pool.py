@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from broker.history import millis
 from broker.tools import committed
 from broker.working import Worker
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from bench import pool_plain, schedules
 from bench.figure import Figure, quantile
@@ -70,22 +72,21 @@ def _ends(world: World, names: TopicNames) -> list[Run]:
 
 def _await_lag(world: World, names: TopicNames, count: int) -> None:
     """Wait until the events topic holds so many records, markers not counted exactly."""
-    from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415 - this process only looks
-
     asking = Consumer({"bootstrap.servers": world.bootstrap, "group.id": "bench-look"})
     deadline = time.monotonic() + _PATIENCE
     try:
         while time.monotonic() < deadline:
-            ends = [
-                asking.get_watermark_offsets(TopicPartition(names.events, number), timeout=10)[1]
-                for number in range(_PARTITIONS)
-            ]
-            if sum(ends) >= count:
-                return
+            with suppress(KafkaException):  # a partition just made may have no leader yet
+                ends = [
+                    asking.get_watermark_offsets(TopicPartition(names.events, number), timeout=10)[1]
+                    for number in range(_PARTITIONS)
+                ]
+                if sum(ends) >= count:
+                    return
             time.sleep(0.2)
     finally:
         asking.close()
-    raise AssertionError(f"{names.events} has {ends} records, {count} were expected")
+    raise AssertionError(f"{names.events} did not come to {count} records within {_PATIENCE:g} s")
 
 
 def _run_all(world: World, names: TopicNames, count: int, *flags: str) -> list[Run]:

@@ -34,7 +34,8 @@ from torture.effecting import ATTEMPTS, EFFECTS
 SEATS, JOBS, SHARDS = 8, 40, 2
 TERMINAL = {"run.succeeded", "run.dead", "run.cancelled", "run.expired", "run.skipped"}
 _TESTS = str(Path(__file__).resolve().parents[1])
-_SETTLE_S = 90.0
+_SETTLE_S = 180.0
+"""Runs of a job that follow one another take their time."""
 _ENOUGH = 20
 
 
@@ -124,7 +125,7 @@ class Yard:
         backoff = {"type": "exponential", "delayMs": 100, "maxDelayMs": 1_000}
         made = [
             {
-                "jobName": f"job-{number}", "every": "1s", "job": "effect", "priority": number % 11,
+                "jobName": f"job-{number}", "every": "2s", "job": "effect", "priority": number % 11,
                 "overlap": ("allow", "allow", "queue", "forbid")[number % 4],
                 "retry": {"attempts": ATTEMPTS, "backoff": backoff},
             }
