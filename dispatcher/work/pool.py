@@ -206,7 +206,8 @@ class Pool:
             done = False
             self._failures += 1
             loud = self._say.error if self._failures >= _ALARM_AFTER else self._say.warning
-            loud("outcomes.not_committed", error=str(error), records=len(outgoing), failures=self._failures)
+            topics = sorted({one[0] for one in outgoing})
+            loud("outcomes.not_committed", error=str(error), topics=topics, failures=self._failures)
         self._waits_since = reading.monotonic
         if done:
             self._desk.book.committed()
