@@ -1,35 +1,72 @@
-"""The command line: one module for each command or family, registered here."""
+"""The command line: one module for each command or family, listed here.
+
+A module is imported when its command is asked for: a dispatcher that starts again after a crash is late by
+every import that another command needs.
+"""
 
 from __future__ import annotations
 
-from dispatcher.cli.about import completion, schema, show_settings
-from dispatcher.cli.ask import accept_clock, adopt
-from dispatcher.cli.dead import dead
-from dispatcher.cli.demo import demo
-from dispatcher.cli.diff import diff
-from dispatcher.cli.missed import missed
-from dispatcher.cli.recover import recover
-from dispatcher.cli.retry import retry
-from dispatcher.cli.root import root
-from dispatcher.cli.run import run
-from dispatcher.cli.tail import tail
-from dispatcher.cli.topics import topics
-from dispatcher.cli.trigger import cancel, pause, resume, trigger
-from dispatcher.cli.upcoming import next_fires
-from dispatcher.cli.validate import validate
-from dispatcher.cli.verify import verify
-from dispatcher.cli.work import work
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 
-_COMMANDS = (
-    *(run, work, demo, tail, verify),
-    *(validate, next_fires, diff, schema),
-    *(missed, adopt, accept_clock, recover),
-    *(trigger, pause, resume, cancel),
-    *(dead, retry),
-    *(topics, show_settings, completion),
-)
-for _command in _COMMANDS:
-    root.add_command(_command)
+import click
+
+from dispatcher.cli.root import root
+
+_PLACES = {
+    "run": "run.run",
+    "work": "work.work",
+    "demo": "demo.demo",
+    "tail": "tail.tail",
+    "verify": "verify.verify",
+    "validate": "validate.validate",
+    "next": "upcoming.next_fires",
+    "diff": "diff.diff",
+    "schema": "about.schema",
+    "missed": "missed.missed",
+    "adopt": "ask.adopt",
+    "accept-clock": "ask.accept_clock",
+    "recover": "recover.recover",
+    "trigger": "trigger.trigger",
+    "pause": "trigger.pause",
+    "resume": "trigger.resume",
+    "cancel": "trigger.cancel",
+    "dead": "dead.dead",
+    "retry": "retry.retry",
+    "topics": "topics.topics",
+    "settings": "about.show_settings",
+    "completion": "about.completion",
+}
+"""Where each command is: module and function."""
+
+
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name, imported as they are asked for; further ones may be added."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        found = self._found.get(name)
+        if found is None:
+            module, function = _PLACES[name].split(".")
+            found = self._found[name] = getattr(import_module(f"{__name__}.{module}"), function)
+        return found
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._found[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES | self._found)
+
+    def __len__(self) -> int:
+        return len(_PLACES | self._found)
+
+
+root.commands = _Commands()
 
 
 def main() -> None:
