@@ -136,7 +136,9 @@ def _decode_value(kind: str, name: str, data: dict[str, Any], lines: list[bytes]
     match kind:
         case "job":
             heads = data["versions"]
-            return JobVersions(name, tuple(_version(*each) for each in zip(heads, lines, strict=True)))
+            if len(heads) != len(lines):
+                raise ValueError(f"{len(heads)} versions and {len(lines)} definitions")
+            return JobVersions(name, tuple(map(_version, heads, lines)))
         case "cursor":
             return _read_position(data)
         case "timer":

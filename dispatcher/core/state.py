@@ -276,7 +276,9 @@ class ShardState:
     def _owes(self, version: Version | JobRecord) -> bool:
         """Return whether some backlog was missed under an older version."""
         position = self.position
-        return position is not None and any(one.change < version.change for one in position.backlog)
+        if position is None or not position.backlog:
+            return False
+        return any(one.change < version.change for one in position.backlog)
 
     def _applied(self, version: Version) -> bool:
         position = self.position
