@@ -142,7 +142,7 @@ def _waits(world: World) -> Figure:
 def _steady(world: World) -> Figure:
     """A hundred fires a second, from the instant they are due to the start of their handler."""
     file = world.directory / "steady.json"
-    jobs = [schedules.job(number, every="1s", jitterSeconds=1, job="rehearse") for number in range(STEADY)]
+    jobs = [_steady_job(number) for number in range(STEADY)]
     late = _lateness(world, file, jobs, world.scaled(STEADY_S, 10))
     return Figure(
         "pool", f"{STEADY} fires a second: p99 from due to handler start",
@@ -151,14 +151,16 @@ def _steady(world: World) -> Figure:
     )  # fmt: skip
 
 
+def _steady_job(number: int, **fields: Any) -> dict[str, Any]:
+    job = schedules.job(number, every="1s", jitterSeconds=1)
+    return {**job, "job": "rehearse", "payload": {}, **fields}
+
+
 def _critical(world: World) -> Figure:
     """Critical fires while a backlog of low ones waits."""
     count = world.scaled(BACKLOG)
     file = world.directory / "critical.json"
-    jobs = [
-        schedules.job(number, every="1s", jitterSeconds=1, job="rehearse", priority=9)
-        for number in range(CRITICAL)
-    ]
+    jobs = [_steady_job(number, priority=9) for number in range(CRITICAL)]
     low = {"payload": {"waitSeconds": 0.02}, "priority": 1}
 
     def backlog(names: TopicNames) -> None:
