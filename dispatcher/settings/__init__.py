@@ -1,4 +1,4 @@
-"""The settings: flag, then environment, then TOML file, then default; each with where it came from.
+"""The settings: flag, then environment, credential, TOML file, default; each with where it came from.
 
 `load` is the only way in. It refuses everything it does not understand, all faults at once, and says of
 each the setting, the value, where that came from and what to do. Components never see `Settings`: the

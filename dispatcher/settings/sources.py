@@ -1,4 +1,4 @@
-"""Where settings come from: flags, environment, TOML file; faults are told all at once, as prose."""
+"""Where settings come from: flags, environment, credentials, TOML file; faults are told together, as prose."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from dispatcher.errors import InvalidSettings
 from dispatcher.masking import MASK, is_secret, masked
+from dispatcher.settings.credentials import credentials
 from dispatcher.settings.model import ENV_PREFIX, Settings, env_name, flag_name, flat
 
 CONFIG_VARIABLE = "DISPATCHER_CONFIG"
@@ -51,7 +52,7 @@ class InForce:
 
 
 def load(flags: Mapping[str, Any], config: Path | None = None) -> InForce:
-    """Return the settings of flags, environment and file, in this order of precedence.
+    """Return the settings of flags, environment, credentials and file, in this order of precedence.
 
     `flags` holds only the flags that were given; its `kafka` a dict of properties. `config` is the TOML
     file; without it the environment's `DISPATCHER_CONFIG` names one. Raises InvalidSettings with all faults.
@@ -61,6 +62,7 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> InForce:
     origins: dict[str, str] = {}
     for source, origin in (
         (_from_file(path), lambda _: f"file {path}"),
+        (credentials(), lambda name: f"credential {name}"),
         (_from_environment(), lambda name: f"environment variable {_variable(name)}"),
         (flags, _flag_origin),
     ):
