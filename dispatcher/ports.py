@@ -10,11 +10,13 @@ from dispatcher.core.instant import Instant
 from dispatcher.core.message import Headers, Outgoing
 from dispatcher.core.run import Delivery
 from dispatcher.core.schedule import ChangeSet, ShardBase
+from dispatcher.core.settling import Settled
 from dispatcher.errors import DispatcherError
 
 __all__ = [
     "Chunk",
     "Committed",
+    "End",
     "Headers",
     "LedgerRecord",
     "LogEnds",
@@ -25,6 +27,7 @@ __all__ = [
     "TopicDirectory",
     "TopicFacts",
     "Wake",
+    "Witness",
     "WorkHooks",
     "WorkLog",
 ]
@@ -223,5 +226,20 @@ class WorkLog(Protocol):
         """Leave the group and let go of the clients within a bounded time."""
         ...
 
+
+class End(NamedTuple):
+    """How a delivery ended, and through which handler.
+
+    `times` are those of the handler's beginning and end; None: it was settled without one.
+    """
+
+    delivery: Delivery
+    settled: Settled
+    handler: str
+    times: tuple[Instant, Instant] | None
+
+
+Witness = Callable[[End], None]
+"""Is told of every end by the thread that owns the runs: it must not block, nor raise."""
 
 Wake = Callable[[], None]

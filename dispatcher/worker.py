@@ -35,6 +35,7 @@ from dispatcher.work.flow import Flow
 from dispatcher.work.intake import Handlers, Intake
 from dispatcher.work.pool import Habits, Pool, Staff
 from dispatcher.work.scaler import Scaler
+from dispatcher.work.telling import told_by
 from dispatcher.work.waiting import WaitingRoom
 
 CANCELS_SINCE_MS = 24 * 3_600_000
@@ -138,6 +139,7 @@ class Worker:
             Settler(topics, shop.instance, shop.shards, shop.dead_partitions),
             room,
             lanes=lanes,
+            witness=told_by(self._say),
         )
         staff = Staff(desk, room, handlers, Scaler(shop.scaling, lanes), Flow(), clock, shop.habits)
         self.pool = Pool(log, staff, failed=self._failed)

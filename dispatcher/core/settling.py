@@ -35,6 +35,11 @@ class Settled:
     kind: str
     outgoing: tuple[Outgoing, ...]
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the fire it was: the message's own, and what was begun of it before."""
+        return int(dict(self.outgoing[0][4] or ())["attempt"])
+
 
 def wait_before(retry: Retry, fire: str, attempt: int, asked_ms: int | None = None) -> int:
     """Return the milliseconds between the end of `attempt` and the next one.

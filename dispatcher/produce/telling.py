@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from structlog.typing import FilteringBoundLogger
 
 from dispatcher.core.batch import Batch
 from dispatcher.core.instant import Instant, to_text
 from dispatcher.core.ledger import Owner
+from dispatcher.core.message import fire_in, job_of
 from dispatcher.core.shard import Shard
 
 _AHEAD_TOLD_MS = 60_000
@@ -14,7 +17,8 @@ _AHEAD_TOLD_MS = 60_000
 
 def tell_committed(say: FilteringBoundLogger, batch: Batch, shard: Shard) -> None:
     """Say what a transaction brought that is worth a line."""
-    say.debug("batch.committed", kind=batch.kind, fires=batch.fires, skips=batch.skips)
+    if say.is_enabled_for(logging.DEBUG):
+        _tell_each(say, batch)
     if batch.skips:
         say.info("fires.skipped", count=batch.skips, kind=batch.kind)
     position, held = shard.state.position, shard.changing.held
@@ -22,6 +26,24 @@ def tell_committed(say: FilteringBoundLogger, batch: Batch, shard: Shard) -> Non
         say.info("schedule.applied", revision=position.revision[:12], jobs=len(shard.state.records))
     elif batch.kind == "held" and held is not None:
         say.warning("schedule.held", reason=held.reason, why=held.text)
+
+
+def _tell_each(say: FilteringBoundLogger, batch: Batch) -> None:
+    """Say which fires a transaction sent, so that each can be followed by its id."""
+    say.debug("batch.committed", kind=batch.kind, fires=batch.fires, skips=batch.skips)
+    for topic, _, _, partition, headers in batch.outgoing if batch.fires else ():
+        fire = fire_in(headers or ())
+        if fire is not None:
+            attempt = int(dict(headers or ()).get("attempt", b"1"))
+            say.debug(
+                "fire.committed",
+                fire=fire,
+                job=job_of(fire),
+                attempt=attempt,
+                topic=topic,
+                partition=partition,
+                kind=batch.kind,
+            )
 
 
 def tell_of_taker(say: FilteringBoundLogger, owner: Owner | None, *, instance: str) -> None:

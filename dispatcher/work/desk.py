@@ -15,7 +15,7 @@ from dispatcher.core.job import Lane
 from dispatcher.core.outcome import Cancelled, Failed, Outcome, Succeeded
 from dispatcher.core.run import Delivery, Poison, Run, RunReader
 from dispatcher.core.settling import MOST_BEGUN, Settled, Settler
-from dispatcher.ports import Place
+from dispatcher.ports import End, Place, Witness
 from dispatcher.work.book import Book
 from dispatcher.work.handling import Cancel
 from dispatcher.work.held import Ended, Held, Word
@@ -57,6 +57,7 @@ class Desk:
         *,
         lanes: Mapping[str, Lane],
         times: Times = USUAL_TIMES,
+        witness: Witness = lambda _end: None,
     ) -> None:
         self.book = Book()
         self.counting = Counting()
@@ -71,6 +72,7 @@ class Desk:
         self._room = room
         self._lanes = lanes
         self._times = times
+        self._witness = witness
         self._gate = Gate()
         self._cancelled: dict[str, tuple[Instant, str]] = {}
 
@@ -97,7 +99,8 @@ class Desk:
             self._settle(delivery, ready, lane, "")  # names in messages are without number
         elif ready.handler.instant:
             outcome = attempt(run, ready.handler, ready.payload, _NEVER)
-            self._settle(delivery, self._settler.ended(run, outcome, now, now), lane, ready.handler.name)
+            settled = self._settler.ended(run, outcome, now, now)
+            self._settle(delivery, settled, lane, ready.handler.name, (now, now))
         else:
             self._let_wait(Held(run, lane, ready.handler, ready.payload), now)
 
@@ -141,8 +144,8 @@ class Desk:
         if settled is None:
             self.book.note_begun(held.place, held.offset)  # what is not noted counts as never begun
         else:
-            took = ended.ended - ended.started
-            self._settle(held.run.delivery, settled, held.lane, held.handler.name, took)
+            times = ended.started, ended.ended
+            self._settle(held.run.delivery, settled, held.lane, held.handler.name, times)
 
     def _end_of(self, ended: Ended) -> Settled | None:
         held, outcome = ended.held, ended.outcome
@@ -165,9 +168,19 @@ class Desk:
             self._room.put(following)
         return True
 
-    def _settle(self, delivery: Delivery, settled: Settled, lane: Lane, handler: str, took: int = 0) -> None:
+    def _settle(
+        self,
+        delivery: Delivery,
+        settled: Settled,
+        lane: Lane,
+        handler: str,
+        times: tuple[Instant, Instant] | None = None,
+    ) -> None:
+        """Note an end; `times` are those of a run that began."""
         if self.book.settle(delivery.place, delivery.offset, settled.outgoing):
+            took = 0 if times is None else times[1] - times[0]
             self.counting.end(settled.kind, lane, handler, took)
+            self._witness(End(delivery, settled, handler, times))
 
     # What is asked, and what time brings.
 
@@ -220,7 +233,7 @@ class Desk:
             outcome = _by_word(held, Failed(why))
             started = held.started or now
             settled = self._settler.ended(held.run, outcome, started, now)
-            self._settle(held.run.delivery, settled, held.lane, held.handler.name, now - started)
+            self._settle(held.run.delivery, settled, held.lane, held.handler.name, (started, now))
 
     # Partitions.
 

@@ -260,7 +260,8 @@ class Pool:
         for held in left:
             self._lose(held, f"its partition was {word}")
         self._flow.forget(places)
-        self._say.info(f"partitions.{word}", count=count, abandoned=len(left))
+        event = "partitions.revoked" if word == "revoked" else "partitions.lost"
+        self._say.info(event, count=count, abandoned=len(left))
 
     def _lose(self, held: Held, why: str) -> None:
         """Write a seat off until its handler returns; a run that had no seat yet loses none."""

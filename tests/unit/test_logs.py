@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher import logs
+from dispatcher.logs import writing as logs
 
 NASTY = "a\x1b[31mb\nc\rd\x00e\x7ff\x9bg\u2028h\u202ei\ud800j"
 
@@ -223,13 +224,15 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     structlog.get_logger().info("job.added")
 
 
+def say_often(number: int) -> None:
+    for line in range(50):
+        structlog.get_logger().info("job.added", n=f"{number}/{line}")
+
+
 def test_lines_of_many_threads_stay_whole() -> None:
     out = io.StringIO()
     logs.configure("info", "json", out)
-    threads = [
-        threading.Thread(target=lambda: [structlog.get_logger().info("job.added", n=n) for n in range(50)])
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=partial(say_often, number)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,13 +1,14 @@
 """Logging: one event per line on standard error, JSON for machines, colours on a terminal.
 
 An event has a stable dotted name (`schedule.applied`) and named values. Whatever those values hold, a
-line stays one line and no terminal obeys it; secrets are masked by name, long values are cut. What
-libraries log through the standard library (watchdog, librdkafka) arrives as the event `library.logged`,
-without the repetitions that fill a log while a broker is away.
+line stays one line and no terminal obeys it; secrets are masked by name, long values are cut, repetitions
+are counted and not told each time. What libraries log through the standard library (watchdog, librdkafka)
+arrives as the event `library.logged`.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import math
@@ -22,6 +23,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from dispatcher.logs.repeats import Repeats
 from dispatcher.masking import MASK, is_secret
 
 LONGEST_TEXT = 2000
@@ -31,6 +33,9 @@ REPEAT_SECONDS = 10.0
 _DEEPEST = 6
 _MOST_KINDS = 1000
 _DIGITS = re.compile(r"[0-9]+")
+
+_keeping: list[Repeats] = []
+"""What keeps lines of this process back, one at the most."""
 
 
 def configure(level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
@@ -42,6 +47,12 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
     out = sys.stderr if stream is None else stream
     console = form == "console" or (form == "auto" and out.isatty())
     number = logging.getLevelNamesMapping()[level.upper()]
+    last = [
+        _in_order,
+        *(_console(colors=out.isatty() and "NO_COLOR" not in os.environ) if console else _json()),
+    ]
+    repeats = Repeats(lambda line: _write(out, last, line))
+    _keeping[:] = [repeats]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -49,8 +60,8 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             tame,
-            _in_order,
-            *(_console(colors=out.isatty() and "NO_COLOR" not in os.environ) if console else _json()),
+            repeats,
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: _Lines(out),
@@ -60,6 +71,21 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
     logging.basicConfig(level=number, handlers=[_FromLibraries()], force=True)
     # Its debug lines tell of every file in the folder, the log's own too.
     logging.getLogger("watchdog").setLevel(max(number, logging.INFO))
+
+
+@atexit.register
+def finish() -> None:
+    """Tell what is still kept back; the process does so when it ends."""
+    for repeats in _keeping:
+        repeats.finish()
+
+
+def _write(out: TextIO, last: list[structlog.types.Processor], line: MutableMapping[str, Any]) -> None:
+    """Write a line that the log kept back, through the processors that others went through."""
+    text: Any = line
+    for process in last:
+        text = process(None, "", text)
+    _Lines(out).msg(str(text))
 
 
 def tame(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
