@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -52,12 +53,33 @@ class Waiter:
         self._event.clear()
 
 
+class Motion:
+    """Whether a thread moves on: its own thread says so, any other may look."""
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._due = math.inf
+
+    def moved(self) -> None:
+        """Note that the thread moves on: what it begins now is to come to an end."""
+        self._due = self._seconds()
+
+    def rests(self, seconds: float | None) -> None:
+        """Note that the thread waits for so long, None: for as long as it takes."""
+        self._due = math.inf if seconds is None else self._seconds() + seconds
+
+    def still(self) -> float:
+        """Return for how many seconds the thread has been at what it began, or has overslept."""
+        return max(0.0, self._seconds() - self._due)
+
+
 class Loop:
     """A thread that repeats one step until told to stop.
 
     `step` does one round and returns the seconds to wait before the next: 0 goes on at once, None waits
     for a wake. `close` runs in the same thread after the last step, whatever ended it. An exception in
-    either ends the loop and is handed to `failed`.
+    either ends the loop and is handed to `failed`. `motion` tells whether the steps come to an end; a long
+    one with many parts says `moved` between them.
     """
 
     def __init__(
@@ -69,6 +91,7 @@ class Loop:
         failed: Callable[[str, BaseException], None],
     ) -> None:
         self.waiter = Waiter()
+        self.motion = Motion()
         self._step = step
         self._close = close
         self._failed = failed
@@ -99,10 +122,14 @@ class Loop:
         try:
             try:
                 while not self._stopping.is_set():
+                    self.motion.moved()
                     wait = self._step()
                     if wait != 0 and not self._stopping.is_set():
+                        self.motion.rests(wait)
                         self.waiter.wait(wait)
             finally:
+                self.motion.moved()
                 self._close()
+                self.motion.rests(None)
         except BaseException as error:  # noqa: BLE001 - the top of a thread: every end must be told to somebody
             self._failed(self._thread.name, error)
