@@ -1,0 +1,90 @@
+"""From the start of a process to ready, with very many jobs in force: every shard taken, schedule and all.
+
+The ledger is warm: the process before it was stopped in good order. A broker's delay of a group's first
+rebalance is left out, as the brokers of the tests have none; by default it adds three seconds for an instance
+that had no shard before.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from broker.process import Dispatcher, until
+
+from bench import schedules
+from bench.figure import Figure
+from bench.harness import alone
+from bench.world import SHARDS, World, applied
+from dispatcher.core.message import TopicNames
+
+JOBS, TRIGGERS, FEW = 100_000, 2_000, 40
+STARTS_APIECE = 3
+REACH_SECONDS = 3.0
+
+
+def measure(world: World) -> list[Figure]:
+    """Start it again and again, as the instance that had the shards and as another one."""
+    jobs, starts = world.scaled(JOBS, FEW), max(2, STARTS_APIECE * world.repeat)
+    few, many = _starts(world, FEW, starts), _starts(world, jobs, starts)
+    figures = []
+    for who in ("same", "other"):
+        usual = median(few[who])
+        figures.append(
+            Figure(
+                "ready", f"{jobs} jobs on a warm ledger, {who} instance: start to every shard taken",
+                median(many[who]), "s", REACH_SECONDS, samples=tuple(many[who]),
+                beside=f"{FEW} jobs: {usual:.2f} s; worst {max(many[who]):.2f} s",
+                facts={"few": few[who]},
+            )
+        )  # fmt: skip
+    return figures
+
+
+def _starts(world: World, jobs: int, count: int) -> dict[str, list[float]]:
+    """Return the seconds of each start, of the instance that was there before and of others."""
+    file = world.directory / f"schedule-{jobs}.json"
+    schedules.write(file, schedules.spread(jobs, TRIGGERS))
+    found: dict[str, list[float]] = {"same": [], "other": []}
+    with world.installation() as names:
+        with _instance(world, names, file, "i0") as first:
+            applied(first, 180)
+            first.terminate(30)
+        who = 0
+        for turn in range(2 * count):
+            kind = "other" if turn % 2 else "same"
+            who += kind == "other"
+            found[kind].append(_start(_instance(world, names, file, f"i{who}")))
+            world.tell(f"{jobs} jobs, {kind} instance: {found[kind][-1]:.2f} s")
+    return found
+
+
+def _start(daemon: Dispatcher) -> float:
+    """Start a dispatcher; return the seconds until it has taken every shard."""
+    behind, began = len(daemon.text()), time.time()
+    with daemon:
+        until(lambda: len(_taken(daemon, behind)) == SHARDS, "every shard is taken", 60)
+        daemon.terminate(30)
+    return max(_taken(daemon, behind).values()) - began
+
+
+def _taken(daemon: Dispatcher, behind: int) -> dict[int, float]:
+    """Return when each shard was taken since a place in the log."""
+    found: dict[int, float] = {}
+    for line in daemon.text()[behind:].splitlines():
+        if '"shard.taken"' in line and line.endswith("}"):
+            told = json.loads(line)
+            found.setdefault(told["shard"], datetime.fromisoformat(told["timestamp"]).timestamp())
+    return found
+
+
+def _instance(world: World, names: TopicNames, file: Path, name: str) -> Dispatcher:
+    log = world.directory / f"{names.prefix}-{name}.log"
+    return Dispatcher(world.bootstrap, names.prefix, file, log, "--instance", name)
+
+
+if __name__ == "__main__":
+    alone(measure)
