@@ -57,7 +57,7 @@ class Node:
 
     def __init__(self, number: int, directory: Path, *, proxied: bool = False) -> None:
         self.number = number
-        self.port, self.controller_port, self.proxied_port, self.proxy_port = _free_ports(4)
+        self.port, self.controller_port, self.proxied_port, self.proxy_port = free_ports(4)
         self._proxied = proxied
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,9 +73,13 @@ class Node:
         return f"{self.number}@127.0.0.1:{self.controller_port}"
 
     def prepare(self, cluster_id: str, voters: str, replicas: int, settings: Mapping[str, str]) -> None:
-        """Write the node's settings, the given ones over the usual ones, and format its storage."""
+        """Write the node's settings, the given ones over the usual ones, and format its storage.
+
+        What may stand in the usual ones, `${port}` for instance, may stand in the given ones.
+        """
         self._directory.mkdir(parents=True)
-        template = Template((TEMPLATES / "server.properties").read_text())
+        given = "".join(f"{name}={value}\n" for name, value in settings.items())
+        template = Template((TEMPLATES / "server.properties").read_text() + given)
         self._settings.write_text(
             template.substitute(
                 node=self.number, voters=voters, port=self.port, controller_port=self.controller_port,
@@ -83,7 +87,6 @@ class Node:
                 behind=f",PROXIED://127.0.0.1:{self.proxied_port}" if self._proxied else "",
                 before=f",PROXIED://127.0.0.1:{self.proxy_port}" if self._proxied else "",
             )
-            + "".join(f"{name}={value}\n" for name, value in settings.items())
         )  # fmt: skip
         formatted = subprocess.run(
             _java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings)),
@@ -216,16 +219,20 @@ class Cluster:
 
 @contextmanager
 def own_kafka(
-    nodes: int = 1, settings: Mapping[str, str] = USUAL, *, proxied: bool = False
+    nodes: int = 1,
+    settings: Mapping[str, str] = USUAL,
+    *,
+    proxied: bool = False,
+    within: Path | None = None,
 ) -> Iterator[Cluster]:
     """Run a cluster that belongs to the caller alone; it is killed and removed at the end. Raises NoKafka.
 
-    `settings` of the brokers go over the usual ones of the tests.
+    `settings` of the brokers go over the usual ones of the tests. Its directory is made `within` another one.
     """
     if lack := missing():
         raise NoKafka(lack)
     with tempfile.TemporaryDirectory(
-        prefix="dispatcher-kafka-", dir=_scratch(), ignore_cleanup_errors=True
+        prefix="dispatcher-kafka-", dir=within or _scratch(), ignore_cleanup_errors=True
     ) as directory:
         cluster = Cluster(Path(directory), nodes, settings, proxied=proxied)
         try:
@@ -257,7 +264,7 @@ def _java(main: str, *arguments: str) -> list[str]:
     return ["java", *_JVM, log4j, "-cp", f"{LIBS}/*", main, *arguments]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports below those that clients are given: a client may not take one while its node is down."""
     found: set[int] = set()
     while len(found) < count:
