@@ -17,7 +17,7 @@ from dispatcher.kafka.following import Following
 from dispatcher.kafka.offsets import partition_ends
 from dispatcher.kafka.reading import headers_in
 from dispatcher.ports import LogEnds
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Deadline, Loop, Motion
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _ASK_SECONDS = 2.0
@@ -73,6 +73,11 @@ class CommandReader:
         """Wait for the end of the service."""
         return self._loop.join(deadline)
 
+    @property
+    def motion(self) -> Motion:
+        """Whether the service moves on. Any thread may look."""
+        return self._loop.motion
+
     def attach(self, shard: int, offset: int | None) -> None:
         """Read a shard's commands from an offset, None for the present end. Never blocks, any thread."""
         self._wishes.put((shard, True, offset))
@@ -84,6 +89,7 @@ class CommandReader:
     def _step(self) -> float:
         self._take_wishes()
         for shard, offset in list(self._waiting.items()):
+            self._loop.motion.moved()
             self._begin(shard, offset)
         for message in self._following.take():
             self._handle(message)

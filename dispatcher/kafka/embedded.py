@@ -21,7 +21,7 @@ from dispatcher.kafka.directory import USUAL_LIMIT_BYTES
 from dispatcher.kafka.membership import OwnershipHooks
 from dispatcher.kafka.topics import Identity
 from dispatcher.ports import TopicFacts
-from dispatcher.service import Deadline
+from dispatcher.service import Deadline, Motion
 
 PARTITIONS = 4
 """Every topic of the mock has four partitions, so a demo has four shards and four partitions per lane."""
@@ -102,6 +102,7 @@ class SoleMembership:
         self._shards = list(range(shards))
         self._hooks = hooks
         self._ended = threading.Event()
+        self.motion = Motion()
 
     def start(self) -> None:
         """Own every shard."""

@@ -17,7 +17,7 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import SESSION_MS, Connection
 from dispatcher.kafka.faults import text_of
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Deadline, Loop, Motion
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _TICK_SECONDS = 0.2
@@ -73,6 +73,11 @@ class Membership:
     def join(self, deadline: Deadline) -> bool:
         """Wait until the group was left."""
         return self._loop.join(deadline)
+
+    @property
+    def motion(self) -> Motion:
+        """Whether the service moves on. Any thread may look."""
+        return self._loop.motion
 
     def silence(self) -> float:
         """Return for how many seconds no broker has answered this member; any thread may ask."""

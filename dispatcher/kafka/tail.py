@@ -21,7 +21,7 @@ from dispatcher.errors import LedgerUnfit
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE
 from dispatcher.kafka.following import Following
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Deadline, Loop, Motion
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _DAY_MS = 86_400_000
@@ -97,6 +97,11 @@ class LedgerTail:
         """Wait for the end of the service."""
         return self._loop.join(deadline)
 
+    @property
+    def motion(self) -> Motion:
+        """Whether the service moves on. Any thread may look."""
+        return self._loop.motion
+
     def follow(self, shard: int) -> None:
         """Keep a copy of a shard's partition from now on. Never blocks, from any thread."""
         with self._lock:
@@ -139,6 +144,7 @@ class LedgerTail:
     def _decode(self, shard: int, found: _Followed) -> None:
         """Decode what was read, once the end was reached: nobody waits for it as long as for a takeover."""
         while not self._loop.stopping:
+            self._loop.motion.moved()
             with self._lock:
                 if found.ready or self._copies.get(shard) is not found:
                     return
@@ -181,6 +187,7 @@ class LedgerTail:
         """
         if self._loop.stopping:
             return
+        self._loop.motion.moved()
         ends = self._following.committed_ends(shard)
         if ends is not None:
             found.goal = ends.high
@@ -254,6 +261,7 @@ class LedgerTail:
         for shard in list(self._assigned):
             if self._loop.stopping:
                 return
+            self._loop.motion.moved()
             self._judge(shard)
 
     def _judge(self, shard: int) -> None:

@@ -17,7 +17,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.produce.health import Standing
 from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
-from dispatcher.service import Deadline
+from dispatcher.service import Deadline, Motion
 
 _WAIT_FOR_ALL_MS = 3_000
 
@@ -78,6 +78,11 @@ class ShardHost:
         with self._lock:
             threads = [self._threads[number] for number in sorted(self._threads)]
         return tuple(Standing(thread.number, thread.taken, thread.sure_at) for thread in threads)
+
+    def motions(self) -> dict[str, Motion]:
+        """Return whether the thread of each shard at work here moves on, by its name."""
+        with self._lock:
+            return {f"shard {number}": self._threads[number].motion for number in sorted(self._threads)}
 
     # What the feed brings.
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Deadline, Loop, Motion
 
 _GIVE_UP_SECONDS = 5.0
 
@@ -74,6 +74,11 @@ class Ownership:
     def join(self, deadline: Deadline) -> bool:
         """Wait until every shard has ended."""
         return self._loop.join(deadline)
+
+    @property
+    def motion(self) -> Motion:
+        """Whether the service moves on. Any thread may look."""
+        return self._loop.motion
 
     # What others note, from their threads. None of it blocks.
 

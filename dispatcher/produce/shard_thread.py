@@ -25,6 +25,7 @@ from dispatcher.ports import Committed
 from dispatcher.produce.culprit import Culprits
 from dispatcher.produce.known_topics import KnownTopics
 from dispatcher.produce.ledger import check_identity, read_on, read_to_end
+from dispatcher.produce.moving_log import MovingLog
 from dispatcher.produce.staged import Staged
 from dispatcher.produce.telling import tell_committed, tell_if_ahead, tell_of_taker
 from dispatcher.produce.wiring import Surroundings
@@ -48,7 +49,6 @@ class ShardThread:
         self.base: ShardBase | None = None
         """What is in force, replaced as a whole; None while it is not known or about to change."""
         self._around = around
-        self._log = around.log(number)
         self._copy = copy
         """What is known of the ledger, up to the offset to read on from."""
         self._inbox: SimpleQueue[Letter] = SimpleQueue()
@@ -68,6 +68,8 @@ class ShardThread:
         self._staged: Staged | None = None
         self._say = structlog.get_logger().bind(shard=number)
         self._loop = Loop(f"shard-{number}", self._step, close=self._close, failed=around.failed)
+        self.motion = self._loop.motion
+        self._log = MovingLog(around.log(number), self.motion)
 
     # The service.
 
