@@ -23,23 +23,26 @@ from dispatcher.clock import Clock, SystemClock
 from dispatcher.core.batch import Limits
 from dispatcher.core.cron import engine_version
 from dispatcher.core.diagnosis import unread_commands
+from dispatcher.core.health import Health
 from dispatcher.core.ledger import Identity
 from dispatcher.core.message import TopicNames
 from dispatcher.core.zone import tzdata_version
 from dispatcher.errors import DispatcherError, LedgerBroken
 from dispatcher.feed.feed import Feed
+from dispatcher.feed.trust import Trust
 from dispatcher.kafka.commands import CommandHooks, CommandReader
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.membership import Membership, OwnershipHooks
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.tail import LedgerTail
 from dispatcher.ports import TopicDirectory
-from dispatcher.produce.health import Health, judge
+from dispatcher.produce.health import Membership as Told
+from dispatcher.produce.health import judge, judge_ready
 from dispatcher.produce.health_watch import HealthWatch
 from dispatcher.produce.host import ShardHost
 from dispatcher.produce.ownership import Ownership
 from dispatcher.produce.wiring import Surroundings
-from dispatcher.service import Deadline, Service
+from dispatcher.service import Deadline, Motion, Service
 
 COLLECTOR = (100_000, 50, 1_000)
 """A full collection walks every job and holds all threads meanwhile: it must be rare."""
@@ -63,6 +66,11 @@ class Member(Service, Protocol):
 
     def silence(self) -> float:
         """Return for how many seconds none has."""
+        ...
+
+    @property
+    def motion(self) -> Motion:
+        """Whether its thread moves on."""
         ...
 
 
@@ -96,6 +104,7 @@ class Plant:
     schedule: Path
     shards: int
     instance: str
+    trust: Trust = Trust.OFF
     file_cap: int = 64 * 1024 * 1024
     poll_seconds: float = 5.0
     clock_limit_ms: int = 3_600_000
@@ -112,6 +121,8 @@ class Daemon:
         self._cluster = cluster
         self._clock = clock or SystemClock()
         self._words: SimpleQueue[Word] = SimpleQueue()
+        self._reloads, self._look = 0, (0, 0)
+        """How many reloads were asked for; how many the feed was told of, and by which number it answers."""
         self._error: BaseException | None = None
         self._say = structlog.get_logger()
         connection, topics = cluster.connection, cluster.topics
@@ -136,6 +147,7 @@ class Daemon:
             shards=plant.shards,
             failed=self._failed,
             cap=plant.file_cap,
+            trust=plant.trust,
             poll=plant.poll_seconds,
         )
 
@@ -154,7 +166,7 @@ class Daemon:
                 "daemon.started", instance=self._plant.instance, schedule=str(self._plant.schedule)
             )
             while next_word(self._words) is Word.RELOAD:
-                self.feed.recheck()
+                self._look = self._reloads, self.feed.recheck()
         finally:
             self._shut_down(started)
         if self._error is not None:
@@ -166,12 +178,45 @@ class Daemon:
 
     def reload(self) -> None:
         """Ask for a look at the schedule file now; the same holds as for `stop`."""
+        self._reloads += 1
         self._words.put(Word.RELOAD)
+
+    def reloaded(self) -> bool:
+        """Return whether what the last `reload` found in the file is in force here, or refused."""
+        asked, look = self._look
+        if asked != self._reloads or self.feed.answered < look:
+            return False
+        if self.feed.error is not None:
+            return True
+        bases = self.host.bases()
+        in_force = all(base.revision == self.feed.revision for base in bases)
+        return in_force and len(bases) == len(self.host.owned())
+
+    def motions(self) -> dict[str, Motion]:
+        """Return by name whether the threads move on that fires depend on. Any thread may ask.
+
+        The feed is not among them: one that hangs, as a file's system may, costs edits and no fire.
+        """
+        return {
+            "ledger tail": self._tail.motion,
+            "commands": self._commands.motion,
+            "ownership": self._ownership.motion,
+            "membership": self._membership.motion,
+            **self.host.motions(),
+        }
 
     def health(self) -> Health:
         """Return whether this replica may claim to be well, and why not. Any thread may ask; cheap."""
         silence_ms = self._membership.silence() * 1000
         return judge(self.host.standings(), silence_ms, self._clock.read().monotonic)
+
+    def readiness(self) -> Health:
+        """Return whether this replica does its part, owning shards or standing by; the same holds."""
+        answered, assigned = self._ownership.standing()
+        told = Told(answered, assigned, self._membership.silence() * 1000)
+        stands = map(self._tail.stands.position_of, range(self._plant.shards))
+        in_force = any(one is not None and one.revision for one in stands)
+        return judge_ready(self.host.standings(), told, in_force=in_force)
 
     def _services(self) -> tuple[Service, ...]:
         """Return everything that runs, in the order of starting."""

@@ -206,6 +206,10 @@ class WorkLog(Protocol):
         """Return of each partition the next offset to be delivered and the end that readers may reach."""
         ...
 
+    def silence(self) -> float:
+        """Return for how many seconds no broker has answered."""
+        ...
+
     def commit(self, outgoing: Sequence[Outgoing], offsets: Mapping[Place, tuple[int, str]]) -> bool:
         """Write records and offsets in one transaction; return whether it is committed for certain.
 

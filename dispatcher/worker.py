@@ -17,6 +17,7 @@ import structlog
 from dispatcher.api.figures_server import FiguresServer
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.core.command import BadCommandError, Command, decode_command
+from dispatcher.core.health import Health
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Lane
 from dispatcher.core.lanes import Shares
@@ -29,9 +30,10 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.live import FireReader
 from dispatcher.observe.pool_figures import PoolFigures
 from dispatcher.ports import WorkHooks, WorkLog
-from dispatcher.service import Deadline, Loop, Service
+from dispatcher.service import Deadline, Loop, Motion, Service
 from dispatcher.work.desk import Desk
 from dispatcher.work.flow import Flow
+from dispatcher.work.health import judge_worker, judge_worker_ready
 from dispatcher.work.intake import Handlers, Intake
 from dispatcher.work.pool import Habits, Pool, Staff
 from dispatcher.work.scaler import Scaler
@@ -90,6 +92,11 @@ class Cancels:
         """Wait for the end."""
         return self._loop.join(deadline)
 
+    @property
+    def motion(self) -> Motion:
+        """Whether the service moves on. Any thread may look."""
+        return self._loop.motion
+
     def _step(self) -> float:
         if self._reader is None:
             self._reader = FireReader(self._connection, [self._topics.commands], self._since)
@@ -126,7 +133,7 @@ class Worker:
         log: Callable[[WorkHooks], WorkLog],
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or SystemClock()
+        self._clock = clock = clock or SystemClock()
         self._shop = shop
         self._ends: SimpleQueue[None] = SimpleQueue()
         self._error: BaseException | None = None
@@ -171,6 +178,21 @@ class Worker:
     def stop(self) -> None:
         """Ask for the end. Never blocks, from any thread; the queue takes it even amid a signal."""
         self._ends.put(None)
+
+    def health(self) -> Health:
+        """Return whether this worker may claim to be well, and why not. Any thread may ask; cheap."""
+        return judge_worker(self.pool.pulse, self._clock.read().monotonic)
+
+    def readiness(self) -> Health:
+        """Return whether this worker takes what is fired, and why not; the same holds."""
+        return judge_worker_ready(self.pool.pulse, self._clock.read().monotonic)
+
+    def motions(self) -> dict[str, Motion]:
+        """Return by name whether the threads move on that runs depend on. Any thread may ask.
+
+        Seats are not among them: a handler may take as long as its job lets it.
+        """
+        return {"pool": self.pool.motion, "cancels": self._cancels.motion}
 
     def _told_to_end(self) -> bool:
         """Wait for the word, in slices in which handlers of signals can put it there."""

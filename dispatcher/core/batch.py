@@ -69,6 +69,10 @@ class Batch:
     jobs: Mapping[str, Job] = field(default_factory=lambda: NO_JOBS)
     at: Instant | None = None
     decided: Instant = 0
+    dues: Mapping[Instant, int] = field(default_factory=dict)
+    """How many of its fires were due when."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """How many fires it skips, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,12 @@ class Draft:
     piece: Slice | None = None
     jobs: Mapping[str, Job] = field(default_factory=lambda: NO_JOBS)
     at: Instant | None = None
+    dues: dict[Instant, int] = field(default_factory=dict)
+
+    def fire(self, message: Outgoing, due: Instant) -> None:
+        """Put a fire in that is due, or was, at an instant."""
+        self.fires.append(message)
+        self.dues[due] = self.dues.get(due, 0) + 1
 
     def move(self, **changes: object) -> None:
         """Change the position that the batch will leave."""
@@ -129,7 +139,16 @@ class Encoder:
             jobs=draft.jobs,
             at=draft.at,
             decided=now,
+            dues=draft.dues,
+            reasons=_by_reason(draft.skips),
         )
+
+
+def _by_reason(skips: Iterable[Skip]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for skip in skips:
+        counts[skip.reason] = counts.get(skip.reason, 0) + skip.count
+    return counts
 
 
 def skip_event(skip: Skip) -> Event:

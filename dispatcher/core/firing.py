@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
+from operator import itemgetter
 
 from dispatcher.core.backlog import Skip
 from dispatcher.core.batch import Draft, Limits
@@ -167,7 +170,8 @@ class Firing:
     def _put(self, job: Job, planned: Instant, message: Outgoing | None, into: Draft) -> None:
         reason = self._withheld(job, planned, message)
         if reason is None:
-            into.fires.append(message)  # type: ignore[arg-type] # without a message there is a reason
+            assert message is not None  # without one there is a reason
+            into.fire(message, planned + job.delay_ms)
         else:
             into.skips.append(Skip(job.name, reason, 1, planned - 1, planned))
 
@@ -194,6 +198,8 @@ class Firing:
                     self._put(record.job, planned, message, into)
         else:
             into.fires += made  # type: ignore[arg-type] # the branch above took every None
+            for due, count in _dues(fires):
+                into.dues[due] = into.dues.get(due, 0) + count
         into.settled = len(fires)
         into.move(cursor=Cursor(fires[-1][0], fires[-1][1]))
 
@@ -232,7 +238,7 @@ class Firing:
         into.facts.append(TimerGone(timer.id))
         reason = self._timer_withheld(timer, now)
         if reason is None:
-            into.fires.append(message_of(timer))
+            into.fire(message_of(timer), timer.due)
         elif is_planned(timer):
             into.skips.append(Skip(timer.job, reason, 1, timer.planned - 1, timer.planned))
         else:
@@ -246,6 +252,12 @@ class Firing:
             return PAUSED
         refused = self._refused.get(fire_of_timer(timer)) if self._refused else None
         return None if refused is None else f"unsendable: {refused}"
+
+
+def _dues(fires: list[Fire]) -> Iterable[tuple[Instant, int]]:
+    """Return how many fires are due when; mostly all at once."""
+    first, last = fires[0][0], fires[-1][0]
+    return [(first, len(fires))] if first == last else Counter(map(itemgetter(0), fires)).items()
 
 
 def _kept(job: Job, planned: Instant, message: Outgoing) -> Timer:

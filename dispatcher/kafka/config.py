@@ -25,6 +25,7 @@ HEARTBEAT_MS = 300
 REBALANCE_MS = 10_000
 WORK_POLL_MS = 120_000
 STATISTICS_MS = 1_000
+WORK_STATISTICS_MS = 2_000
 LARGEST_MESSAGE_BYTES = 100_000_000
 PROPAGATION_MS = 3_000
 CLIENT_LOG = logging.getLogger("dispatcher.kafka.client")
@@ -119,7 +120,7 @@ def worker(connection: Connection, group: str, session_ms: int = SESSION_MS) -> 
 
     Offsets are committed by the worker's transactions alone. It polls all the time, whatever its handlers do;
     the longest pause between polls is that of a slow transaction. Records that were to be read and are gone
-    are told, not passed over in silence.
+    are told, not passed over in silence. The statistics tell when brokers last answered.
     """
     return {
         **_base(connection),
@@ -130,6 +131,7 @@ def worker(connection: Connection, group: str, session_ms: int = SESSION_MS) -> 
         "session.timeout.ms": session_ms,
         "heartbeat.interval.ms": min(HEARTBEAT_MS, session_ms // 5),
         "max.poll.interval.ms": max(WORK_POLL_MS, session_ms),
+        "statistics.interval.ms": WORK_STATISTICS_MS,
         "auto.offset.reset": "error",
     }
 

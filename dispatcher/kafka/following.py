@@ -41,6 +41,13 @@ class Following:
         """Return the offset after the last record taken, markers stepped over; negative before the first."""
         return self._consumer.position([TopicPartition(self.topic, partition)])[0].offset
 
+    def lag(self, partition: int) -> int:
+        """Return how many records of a partition are there, as far as was told by now, and not taken yet."""
+        place = TopicPartition(self.topic, partition)
+        _, high = self._consumer.get_watermark_offsets(place, cached=True)
+        position = self.position(partition)
+        return max(0, high - position) if position >= 0 else 0
+
     def committed_ends(self, partition: int) -> LogEnds | None:
         """Return the first offset and the last stable one, as the leader knows them; None without answer."""
         try:

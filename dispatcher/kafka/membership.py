@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +13,8 @@ from dispatcher.core.message import TopicNames
 from dispatcher.errors import InvalidSettings
 from dispatcher.kafka import config
 from dispatcher.kafka.config import SESSION_MS, Connection
-from dispatcher.kafka.faults import text_of
+from dispatcher.kafka.faults import text_of, unread
+from dispatcher.kafka.hearing import Hearing
 from dispatcher.kafka.letting_go import close_reader
 from dispatcher.service import Deadline, Loop, Motion
 
@@ -58,7 +57,7 @@ class Membership:
         self._topics = topics
         self._hooks = hooks
         self._session_ms = session_ms
-        self._heard = time.monotonic()
+        self._hearing = Hearing()
         self._consumer: Consumer | None = None
         self._loop = Loop("membership", self._step, close=self._leave, failed=failed)
 
@@ -81,7 +80,7 @@ class Membership:
 
     def silence(self) -> float:
         """Return for how many seconds no broker has answered this member; any thread may ask."""
-        return time.monotonic() - self._heard
+        return self._hearing.silence()
 
     def _step(self) -> float:
         if self._consumer is None:
@@ -98,18 +97,15 @@ class Membership:
                 " their group.min.session.timeout.ms (6 s unless set otherwise)"
                 " and at most their group.max.session.timeout.ms"
             )
-        _LOG.warning("membership of %s: %s", group_of(self._topics), text_of(error))
-
-    def _hear(self, statistics: str) -> None:
-        """Learn from the library's statistics when a broker last sent anything, in microseconds ago."""
-        brokers = json.loads(statistics)["brokers"].values()
-        ages = [age for broker in brokers if (age := broker["rxidle"]) >= 0]
-        if ages:
-            self._heard = max(self._heard, time.monotonic() - min(ages) / 1e6)
+        group = group_of(self._topics)
+        why = unread(error, self._topics.shards, group)
+        _LOG.log(
+            logging.ERROR if why else logging.WARNING, "membership of %s: %s", group, why or text_of(error)
+        )
 
     def _joined(self) -> Consumer:
         settings = config.member(self._connection, group_of(self._topics), self._session_ms)
-        consumer = Consumer({**settings, "stats_cb": self._hear})
+        consumer = Consumer({**settings, "stats_cb": self._hearing.hear})
         consumer.subscribe(
             [self._topics.shards], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )

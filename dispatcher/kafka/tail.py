@@ -1,7 +1,8 @@
 """The warm copies of the ledger: every replica reads along the partitions it does not own.
 
 Who takes a shard finds its state decoded up to the last records, so a takeover is short however many jobs
-there are.
+there are. Of the partitions it owns it goes on to read where they stand, so that somebody else than the
+thread at work on them knows.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from collections.abc import Callable
 
 from confluent_kafka import OFFSET_BEGINNING, Message
 
-from dispatcher.core.job import JobReader
+from dispatcher.core.job import Job, JobReader
 from dispatcher.core.ledger import Owner
 from dispatcher.core.ledger_copy import LedgerCopy, RawRecord
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import LedgerUnfit
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE
+from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE, unread
 from dispatcher.kafka.following import Following
+from dispatcher.kafka.stands import Stands
 from dispatcher.service import Deadline, Loop, Motion
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _DAY_MS = 86_400_000
 _LOOKS_PER_LIMIT = 10
 _REHEARSED_EVERY_S = 30.0
+_LAST_RECORDS = -2_000 - 100
+"""As the library calls the last hundred records; every transaction ends with where the shard stands."""
 _DECODED_AT_ONCE = 500
 """Jobs that are decoded before another thread may ask for a copy: some ten milliseconds."""
 
@@ -54,6 +58,10 @@ class _Followed:
         return self.unfit or not self.caught_up or self.copy.decoded
 
 
+_GIVEN_AWAY = _Followed(0.0, JobReader())
+"""Stands for a partition whose copy was given away: its records are nobody's, but for where it stands."""
+
+
 class LedgerTail:
     """A service that keeps copies of ledger partitions.
 
@@ -79,6 +87,10 @@ class LedgerTail:
         self._lock = threading.Lock()
         self._reader = JobReader()
         self._next_rehearsal = 0.0
+        self.stands = Stands()
+        """Where each shard stands, owned or not."""
+        self._ever: set[int] = set()
+        """The shards that were ever followed."""
         self._copies: dict[int, _Followed] = {}
         self._assigned: dict[int, _Followed] = {}
         self._next_look = time.monotonic() + self._limit / _LOOKS_PER_LIMIT
@@ -105,10 +117,11 @@ class LedgerTail:
     def follow(self, shard: int) -> None:
         """Keep a copy of a shard's partition from now on. Never blocks, from any thread."""
         with self._lock:
+            self._ever.add(shard)
             self._copies.setdefault(shard, _Followed(time.monotonic(), self._reader))
 
     def hand_over(self, shard: int) -> LedgerCopy:
-        """Stop following a shard; give its copy away for good: an empty one if there is none to trust.
+        """Keep no copy of a shard any more; give it away for good: an empty one if there is none to trust.
 
         Never blocks for long, from any thread.
         """
@@ -127,6 +140,20 @@ class LedgerTail:
             found = self._copies.get(shard)
             return None if found is None or found.unfit else found.copy.owner()
 
+    def jobs_of(self, shard: int) -> tuple[int, tuple[Job, ...]] | None:
+        """Return the jobs in force in a shard that is followed, and the number of the last change.
+
+        None while that is not known here. Never blocks for long, from any thread.
+        """
+        with self._lock:
+            found = self._copies.get(shard)
+            if found is None or found.unfit or not found.caught_up or not found.copy.decoded:
+                return None
+            state = found.copy.state()
+            if state.position is None:
+                return None
+            return state.position.change, tuple([record.job for record in state.records.values()])
+
     def _step(self) -> float:
         self._reconcile()
         messages = self._following.take()
@@ -139,6 +166,7 @@ class LedgerTail:
             self._decode(shard, found)
         self._rehearse()
         self._look()
+        self.stands.measure(self._following, self._assigned)
         return 0.0
 
     def _decode(self, shard: int, found: _Followed) -> None:
@@ -166,13 +194,20 @@ class LedgerTail:
                     found.copy.rehearse()
 
     def _reconcile(self) -> None:
-        """Let the consumer's partitions be those that are followed; a new copy begins at the beginning."""
+        """Let the consumer's partitions be those that are followed, or were.
+
+        A new copy begins at the beginning. Of a partition whose copy was given away the last records are
+        enough, wherever the reading was.
+        """
         with self._lock:
-            wanted = dict(self._copies)
+            wanted, given_away = dict(self._copies), self._ever - self._copies.keys()
         for shard, found in list(self._assigned.items()):
-            if wanted.get(shard) is not found:
+            if found is not wanted.get(shard, _GIVEN_AWAY):
                 self._following.remove(shard)
                 del self._assigned[shard]
+        for shard in given_away - self._assigned.keys():
+            self._following.add(shard, _LAST_RECORDS)
+            self._assigned[shard] = _GIVEN_AWAY
         new = {shard: found for shard, found in wanted.items() if shard not in self._assigned}
         for shard, found in new.items():
             self._aim(shard, found)
@@ -214,12 +249,12 @@ class LedgerTail:
             else:
                 pair = (message.key() or b"", message.value())
                 records.setdefault(message.partition() or 0, []).append(pair)
+                self.stands.note(message)
         for shard, some in records.items():
             if (found := self._current(shard)) is not None and not found.unfit:
                 self._take(shard, found, some)
         for message in said:
-            if (found := self._current(message.partition() or 0)) is not None:
-                self._hear(message, found)
+            self._hear(message)
 
     def _current(self, shard: int) -> _Followed | None:
         """Return what is kept of a shard, unless it was given away or begun anew since it was assigned."""
@@ -239,16 +274,24 @@ class LedgerTail:
         found.copy.clear(found.copy.next)
         _LOG.warning("ledger partition %s cannot be read along: %s", shard, error)
 
-    def _hear(self, message: Message, found: _Followed) -> None:
+    def _hear(self, message: Message) -> None:
         """Take note of an end of a partition, or of an error."""
-        shard, copy, error = message.partition() or 0, found.copy, message.error()
+        shard, error = message.partition() or 0, message.error()
         assert error is not None
+        found = self._current(shard)
+        if found is None:
+            if error.code() in OUT_OF_RANGE and self._assigned.pop(shard, None) is not None:
+                self._following.remove(shard)
+            return
+        copy = found.copy
         if error.code() == END_OF_PARTITION:
             copy.next = max(copy.next, message.offset() or 0)
             found.sure = time.monotonic()
             found.goal = copy.next if found.goal is None else found.goal
         elif error.code() in OUT_OF_RANGE:
             self._renew(shard, f"offset {copy.next} lies below the log's start")
+        elif (why := unread(error, message.topic(), "")) is not None:
+            _LOG.error("ledger tail, shard %s: %s", shard, why)
         else:
             _LOG.debug("ledger tail, shard %s: %s", shard, error)
 

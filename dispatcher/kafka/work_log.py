@@ -36,7 +36,9 @@ from dispatcher.kafka.faults import (
     is_fenced,
     is_unsendable,
     text_of,
+    unread,
 )
+from dispatcher.kafka.hearing import Hearing
 from dispatcher.kafka.letting_go import close_reader
 from dispatcher.kafka.reading import BATCH, headers_in
 from dispatcher.kafka.transaction import Fault, Patience, Transactor
@@ -95,7 +97,9 @@ class KafkaWorkLog:
         self._closing = False
         self._transactor: Transactor | None = None
         unique = self._connection.named(self._token)
-        self._consumer = Consumer(config.worker(unique, group_of_workers(topics), plan.session_ms))
+        self._hearing = Hearing()
+        settings = config.worker(unique, group_of_workers(topics), plan.session_ms)
+        self._consumer = Consumer({**settings, "stats_cb": self._hearing.hear})
         self._membership = self._consumer.consumer_group_metadata()
         """The membership that the assignment known here belongs to. The library may have joined anew since,
         which is told within `take`: what is no longer this worker's must not be committed by that one."""
@@ -152,6 +156,10 @@ class KafkaWorkLog:
                 _, high = self._consumer.get_watermark_offsets(each, cached=True)
                 found[each.topic, each.partition] = (each.offset, max(high, each.offset))
         return found
+
+    def silence(self) -> float:
+        """Return for how many seconds no broker has answered; it is told of within `take`."""
+        return self._hearing.silence()
 
     # Writing.
 
@@ -254,7 +262,10 @@ class KafkaWorkLog:
         """Begin again where records are kept when those that were to be read are gone; tell of the rest."""
         place = (message.topic() or "", message.partition() or 0)
         if error.code() not in OUT_OF_RANGE or place not in self._places:
-            _LOG.warning("reading %s: %s", place, text_of(error))
+            why = unread(error, message.topic(), group_of_workers(self._topics))
+            _LOG.log(
+                logging.ERROR if why else logging.WARNING, "reading %s: %s", place, why or text_of(error)
+            )
             return
         partition = _partition(place)
         low, _ = self._consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from dispatcher.produce.health import Health
+from dispatcher.core.health import Health
 from dispatcher.service import Deadline, Loop
 
 _LOOK_SECONDS = 1.0

@@ -13,7 +13,9 @@ from dispatcher.core.event import Event
 from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.shard import Shard
+from dispatcher.core.shard_figures import HostFigures
 from dispatcher.errors import DispatcherError
+from dispatcher.produce.counting import Counting
 from dispatcher.produce.health import Standing
 from dispatcher.produce.shard_thread import Letter, ShardThread
 from dispatcher.produce.wiring import Surroundings
@@ -42,7 +44,9 @@ class ShardHost:
         self._release = release
         self._hopeless = hopeless
         self._threads: dict[int, ShardThread] = {}
-        self._taken_at = 0
+        self._counting: dict[int, Counting] = {}
+        self._taken = self._given_up = self._refused = self._refused_since = self._taken_at = 0
+        self._refused_last: tuple[str, str] | None = None
         self._lock = threading.Lock()
         self._say = structlog.get_logger()
 
@@ -53,7 +57,11 @@ class ShardHost:
         with self._lock:
             for number in shards:
                 if number not in self._threads:
-                    thread = self._threads[number] = ShardThread(number, self._around, self._copy(number))
+                    counting = self._counting.setdefault(number, self._around.counting())
+                    counting.show(None)
+                    thread = ShardThread(number, self._around, self._copy(number), counting)
+                    self._threads[number] = thread
+                    self._taken += 1
                     thread.start()
             self._taken_at = self._around.clock.read().monotonic
 
@@ -61,6 +69,7 @@ class ShardHost:
         """End the threads of shards that are no longer this process's, after their present transaction."""
         with self._lock:
             ending = [self._threads.pop(number) for number in shards if number in self._threads]
+            self._given_up += len(ending)
         for thread in ending:
             thread.stop()
         for thread in ending:
@@ -77,7 +86,23 @@ class ShardHost:
         """Return how each shard at work here stands."""
         with self._lock:
             threads = [self._threads[number] for number in sorted(self._threads)]
-        return tuple(Standing(thread.number, thread.taken, thread.sure_at) for thread in threads)
+        return tuple(
+            Standing(one.number, one.taken, one.sure_at, one.counting.now.revision) for one in threads
+        )
+
+    def figures(self) -> HostFigures:
+        """Return what the shards show of themselves. Any thread may ask."""
+        with self._lock:
+            at_work = sorted(self._threads)
+            counting = dict(self._counting)
+        return HostFigures(
+            {number: counting[number].now for number in at_work},
+            {number: one.counts for number, one in counting.items()},
+            self._taken,
+            self._given_up,
+            self._refused,
+            self._refused_since,
+        )
 
     def motions(self) -> dict[str, Motion]:
         """Return whether the thread of each shard at work here moves on, by its name."""
@@ -104,11 +129,17 @@ class ShardHost:
 
     def looked(self, shards: tuple[int, ...], revision: str) -> None:
         """Tell shards that the file was compared with what they have in force."""
+        if revision and (self._refused_last is None or revision != self._refused_last[0]):
+            self._refused_last, self._refused_since = None, 0
         for number in shards:
             self._post(number, partial(Shard.looked, revision=revision))
 
     def refused(self, revision: str, error: DispatcherError) -> None:
         """Record a file that cannot be used; it is the end when no schedule is in force."""
+        if self._refused_last != (revision, str(error)):
+            self._refused_last = (revision, str(error))
+            self._refused += 1
+            self._refused_since = self._refused_since or self._around.clock.read().now
         bases = self.bases()
         if bases and all(not base.revision for base in bases):
             self._hopeless(error)

@@ -116,6 +116,11 @@ class Ownership:
         self._note(_Word.FENCED, [shard])
         return False
 
+    def standing(self) -> tuple[bool, frozenset[int]]:
+        """Return whether the group has spoken at all, and which shards it gives to this process."""
+        with self._lock:
+            return self._answered, frozenset(self._assigned)
+
     def _note(self, word: _Word, shards: list[int]) -> None:
         self._moves.put((word, shards))
         self._loop.waiter.wake()

@@ -14,7 +14,6 @@ from dispatcher.core.batch import Batch, Encoder, Rest
 from dispatcher.core.burst import spare
 from dispatcher.core.codec import OWNER_KEY, decode
 from dispatcher.core.instant import Instant, to_text
-from dispatcher.core.jump import apart_from_broker, jump_between
 from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.message import MessageMaker
 from dispatcher.core.schedule import ShardBase
@@ -22,6 +21,8 @@ from dispatcher.core.shard import Shard
 from dispatcher.core.state import ShardState
 from dispatcher.errors import DispatcherError, Fenced, KafkaUnreachable, TransactionFailed
 from dispatcher.ports import Committed
+from dispatcher.produce.clocks import Clocks
+from dispatcher.produce.counting import Counting
 from dispatcher.produce.culprit import Culprits
 from dispatcher.produce.known_topics import KnownTopics
 from dispatcher.produce.ledger import check_identity, read_on, read_to_end
@@ -44,8 +45,11 @@ Letter = Callable[[Shard], None]
 class ShardThread:
     """One shard at work: a service with an inbox."""
 
-    def __init__(self, number: int, around: Surroundings, copy: LedgerCopy) -> None:
+    def __init__(
+        self, number: int, around: Surroundings, copy: LedgerCopy, counting: Counting | None = None
+    ) -> None:
         self.number = number
+        self.counting = counting or Counting()
         self.base: ShardBase | None = None
         """What is in force, replaced as a whole; None while it is not known or about to change."""
         self._around = around
@@ -63,10 +67,10 @@ class ShardThread:
         self._failures = 0
         self._suspects = 0
         self._culprits = Culprits()
-        self._clocks: Reading | None = None
         self._topics = KnownTopics(around.directory, around.topics)
         self._staged: Staged | None = None
         self._say = structlog.get_logger().bind(shard=number)
+        self._clocks = Clocks(self._say)
         self._loop = Loop(f"shard-{number}", self._step, close=self._close, failed=around.failed)
         self.motion = self._loop.motion
         self._log = MovingLog(around.log(number), self.motion)
@@ -101,16 +105,17 @@ class ShardThread:
         if self._yielded:
             return None
         try:
-            reading = self._around.clock.read()
-            self._drop_old_copy(reading.monotonic)
+            self._drop_old_copy(self._around.clock.read().monotonic)
             if not self.taken:
                 self._take()
             elif not self._sure:
                 self._resync()
             wait = self._turn(self._around.clock.read())
+            self._failures = 0
         except (TransactionFailed, KafkaUnreachable) as error:
-            return self._after_failure(error)
-        self._failures = 0
+            self.counting.failure(fenced=isinstance(error, Fenced))
+            wait = self._after_failure(error)
+        self.counting.show(self._shard)
         return wait
 
     def _take(self) -> None:
@@ -122,14 +127,12 @@ class ShardThread:
         check_identity(state.identity, identity)
         shard = self._mind(state)
         reading = around.clock.read()
-        self._clocks = reading
+        self._clocks.begin(reading)
         self._shard = shard
         committed = self._perform(shard.claim(reading.now, identity), reading.now)
         shard.resume()
-        why = apart_from_broker(reading.now, committed.appended, around.clock_limit_ms)
-        if why is not None:
-            self._hold_clock(shard, why)
-        elif (missed := shard.missed(reading.now)) is not None:
+        held = self._clocks.compare(shard, reading.now, committed.appended, around.clock_limit_ms)
+        if not held and (missed := shard.missed(reading.now)) is not None:
             self._perform(missed, reading.now)
         assert state.position is not None
         shard.await_commands(reading.now)
@@ -149,7 +152,7 @@ class ShardThread:
     def _turn(self, reading: Reading) -> float | None:
         shard = self._shard
         assert shard is not None
-        self._watch_clock(shard, reading)
+        self._clocks.watch(shard, reading, self._around.clock_limit_ms)
         self._topics.refresh(reading.monotonic)
         if self._staged is not None:
             return self._keep(shard, self._staged, reading)
@@ -172,11 +175,15 @@ class ShardThread:
         assert shard is not None
         self._culprits.trying(batch)
         self._sure = False
+        began = self._around.clock.read().monotonic
         committed = self._log.commit(batch.outgoing, isolate=self._culprits.isolate)
-        return self._remember(shard, batch, now, committed)
+        return self._remember(shard, batch, Reading(now, began), committed)
 
-    def _remember(self, shard: Shard, batch: Batch, now: int, committed: Committed) -> Committed:
-        shard.remember(batch, now)
+    def _remember(self, shard: Shard, batch: Batch, began: Reading, committed: Committed) -> Committed:
+        done = self._around.clock.read()
+        shard.remember(batch, began.now)
+        suspect = committed.suspect is not None
+        self.counting.committed(batch, done.now, done.monotonic - began.monotonic, suspect=suspect)
         self._copy.next = committed.offset + 1
         self._sure = committed.suspect is None
         self._culprits.committed()
@@ -214,13 +221,14 @@ class ShardThread:
         if why is not None:
             self._say.info("burst.given_up", due=to_text(staged.at), fires=staged.batch.fires, why=why)
             self._staged = None
+            self.counting.given_up()
             self._resync(given_up=True)  # which lets go of the producer, and so aborts
             return 0
         if reading.now < staged.at:
             return self._pause(Rest(staged.at), reading.now)
         self._staged = None
         self._sure = False
-        self._remember(shard, staged.batch, reading.now, self._log.seal())
+        self._remember(shard, staged.batch, reading, self._log.seal())
         return 0
 
     def _tell(self, batch: Batch, shard: Shard) -> None:
@@ -314,20 +322,6 @@ class ShardThread:
             self._sure_at = monotonic if self._sure else self._sure_at
             return
         self._copy, self.taken, self.base, self._sure_at = LedgerCopy(), False, None, monotonic
-
-    def _watch_clock(self, shard: Shard, reading: Reading) -> None:
-        before, self._clocks = self._clocks, reading
-        if before is not None and shard.clock_hold is None:
-            limit = self._around.clock_limit_ms
-            why = jump_between((before.now, before.monotonic), (reading.now, reading.monotonic), limit)
-            if why is not None:
-                self._hold_clock(shard, why)
-
-    def _hold_clock(self, shard: Shard, why: str) -> None:
-        shard.clock_hold = why
-        self._say.error(
-            "clock.held", why=why, mend="set the clock if it is wrong, then run `dispatcher accept-clock`"
-        )
 
     def _open_inbox(self, shard: Shard) -> None:
         while True:

@@ -10,6 +10,7 @@ from dispatcher.core.batch import Limits
 from dispatcher.core.ledger import Identity
 from dispatcher.core.message import TopicNames
 from dispatcher.ports import ShardLog, TopicDirectory, Wake
+from dispatcher.produce.counting import Counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Surroundings:
     `recompare` asks for another look at the schedule file, `listen` attaches the shard's commands from an
     offset (None: the end). `clock_limit_ms` is how far clocks may jump or differ. `fenced` is told of a
     shard that was fenced and answers whether to take it back; if not, the shard's end is on its way.
+    `counting` makes what a shard counts with.
     """
 
     topics: TopicNames
@@ -35,3 +37,4 @@ class Surroundings:
     listen: Callable[[int, int | None], None]
     failed: Callable[[str, BaseException], None]
     fenced: Callable[[int], bool] = lambda _shard: True
+    counting: Callable[[], Counting] = Counting

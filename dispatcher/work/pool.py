@@ -20,9 +20,10 @@ from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
 from dispatcher.errors import DispatcherError
 from dispatcher.ports import Place, WorkHooks, WorkLog
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Deadline, Loop, Motion
 from dispatcher.work.desk import Desk
 from dispatcher.work.flow import Flow
+from dispatcher.work.health import Pulse
 from dispatcher.work.held import Ended, Held, Word
 from dispatcher.work.intake import Handlers
 from dispatcher.work.scaler import Scaler
@@ -91,6 +92,10 @@ class Pool:
         self._say = structlog.get_logger()
         self.figures = Figures()
         """The worker as it was at the last look; replaced as a whole, any thread may read it."""
+        begun = staff.clock.read().monotonic
+        self.pulse = Pulse(begun, begun, member=False)
+        """When the pool last went round; replaced as a whole, any thread may read it."""
+        self._member = False
         self._loop = Loop("pool", self._step, close=self._finish, failed=failed)
 
     # The service.
@@ -107,6 +112,11 @@ class Pool:
         """Wait for the end."""
         return self._loop.join(deadline)
 
+    @property
+    def motion(self) -> Motion:
+        """Whether the thread that owns all Kafka I/O moves on. Any thread may look."""
+        return self._loop.motion
+
     def cancel(self, fire: str, asked: Instant) -> None:
         """Cancel what is held of a fire, and what was sent of it before the instant. Never blocks."""
         self._words.put((fire, asked))
@@ -118,18 +128,25 @@ class Pool:
             self._seats.resize(self._scaler.seats)
             self._log = self._make_log(self)
         reading = self._clock.read()
+        self._show(self._log, reading)
         self._obey(reading)
         for delivery in self._log.take(self._patience(reading)):
             self._desk.take(delivery, reading.now)
             if self._desk.book.size >= self._habits.most and self._is_due(again := self._clock.read()):
                 self._commit(again)
         self._collect()
+        self._steer(self._log)
         reading = self._clock.read()
         if reading.monotonic - self._looked >= self._habits.look:
             self._look(self._log, reading)
         if self._is_due(reading):
             self._commit(reading)
         return 0
+
+    def _show(self, log: WorkLog, reading: Reading) -> None:
+        """Show that the pool goes round, and when a broker last answered it."""
+        heard = reading.monotonic - round(log.silence() * 1000)
+        self.pulse = Pulse(reading.monotonic, heard, self._member)
 
     def _patience(self, reading: Reading) -> float:
         """Return how long to wait for a delivery: not beyond the next commit, nor long while seats work."""
@@ -172,7 +189,6 @@ class Pool:
             self._say.debug("seats.changed", before=self._seats.wanted, now=wanted)
         if wanted != self._seats.wanted or self._seats.short():
             self._seats.resize(wanted)
-        self._steer(log)
         self.figures = self._scaler.figures(self._desk.counting, self._room, self._seats.wanted)
 
     def _steer(self, log: WorkLog) -> None:
@@ -221,6 +237,7 @@ class Pool:
 
     def assigned(self, places: Mapping[Place, tuple[int, str]]) -> None:
         """Begin with partitions that are this worker's now, once the group knows that it does."""
+        self._member = True
         reading = self._clock.read()
         for place, (offset, metadata) in places.items():
             self._desk.book.open(place, offset, metadata, reading.now)
@@ -248,6 +265,7 @@ class Pool:
 
     def lost(self, places: Sequence[Place]) -> None:
         """Forget partitions that may be another worker's already; nothing of them may be committed."""
+        self._member = False
         self._forget(set(places), "lost", len(places))
 
     def _await(self, places: Collection[Place], milliseconds: int, which: Callable[[Held], bool]) -> None:
@@ -305,5 +323,6 @@ class Pool:
         while self._desk.held and deadline.left():
             if not self._collect(min(0.05, deadline.left())):
                 log.take(0.0)  # held partitions deliver nothing: this keeps the membership alone
-            if self._is_due(reading := self._clock.read()):
+            self._show(log, reading := self._clock.read())
+            if self._is_due(reading):
                 self._commit(reading)

@@ -109,6 +109,9 @@ class MemoryLog:
     def positions(self) -> Mapping[Place, tuple[int, int]]:
         return {place: (position, position) for place, position in self._positions.items()}
 
+    def silence(self) -> float:
+        return 0.0
+
     def commit(self, outgoing: Sequence[Outgoing], offsets: Mapping[Place, tuple[int, str]]) -> bool:
         told = self.fail.pop(0) if self.fail else True
         if told is True or isinstance(told, Doubt):

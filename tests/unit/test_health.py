@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.produce.health import Health, Standing, judge
+from dispatcher.core.health import Health
+from dispatcher.produce.health import Standing, judge
 from dispatcher.produce.health_watch import HealthWatch
 
 NOW = 1_000_000

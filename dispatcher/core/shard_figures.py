@@ -1,0 +1,63 @@
+"""The figures of a shard at work, as values: what leaves its thread for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How values are spread over buckets: how many in each, last those beyond all bounds; and their sum."""
+
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a shard did since the process began, however often it came and went.
+
+    `lateness` and `transactions` are spreads of seconds by kind. `skips` counts by reason.
+    """
+
+    fires: int = 0
+    skips: Mapping[str, int] = field(default_factory=dict)
+    lateness: Mapping[str, Spread] = field(default_factory=dict)
+    transactions: Mapping[str, Spread] = field(default_factory=dict)
+    bursts: Mapping[str, int] = field(default_factory=dict)
+    job_fires: Mapping[str, int] = field(default_factory=dict)
+    reloads: int = 0
+    fenced: int = 0
+    suspects: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShardNow:
+    """What is in force in a shard, and what holds it up; `held` is why a change of the schedule waits.
+
+    `jobs` counts by state: enabled, disabled, paused.
+    """
+
+    revision: str = ""
+    change: int = 0
+    clock_hold: str | None = None
+    held: str | None = None
+    jobs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFigures:
+    """All shards of a process: those at work now, and what was counted of any that ever was.
+
+    `refused_since` is when the schedule file became unusable, 0 while it is well, and `refused` how often one
+    was found so.
+    """
+
+    now: Mapping[int, ShardNow] = field(default_factory=dict)
+    counts: Mapping[int, Counts] = field(default_factory=dict)
+    taken: int = 0
+    given_up: int = 0
+    refused: int = 0
+    refused_since: int = 0
