@@ -206,7 +206,7 @@ class Herald:
         self._tell_still(view.still)
         words = f"stands still: {'; '.join(view.still)}" if view.still else view.words
         if self._stopping:
-            words = f"stopping; {words}" if view.still else "stopping"
+            words = "stopping"
         elif through or (view.ready and not self._ready):
             self._ready = self._notifier.send("READY=1", status(words)) or self._ready
             self._reload_until = None
@@ -225,9 +225,9 @@ class Herald:
             self._notifier.send(status(words))
 
     def _tell_alive(self, view: View, now: float) -> None:
-        """Send a sign of life twice in each limit, unless something stands still."""
+        """Send a sign of life twice in each limit, unless something stands still; an end has a limit."""
         limit = self._notifier.watchdog_seconds
-        if limit is not None and not view.still and now - self._alive_at >= limit / 2:
+        if limit is not None and (self._stopping or not view.still) and now - self._alive_at >= limit / 2:
             self._alive_at = now
             self._notifier.send("WATCHDOG=1")
 

@@ -128,8 +128,7 @@ class Loop:
                         self.motion.rests(wait)
                         self.waiter.wait(wait)
             finally:
-                self.motion.moved()
+                self.motion.rests(None)  # who ended it waits for that with a deadline
                 self._close()
-                self.motion.rests(None)
         except BaseException as error:  # noqa: BLE001 - the top of a thread: every end must be told to somebody
             self._failed(self._thread.name, error)

@@ -57,6 +57,12 @@ class Feed:
         self._watcher = Watcher(path, self._touched)
         self._loop = Loop("feed", self._step, close=self._close, failed=failed)
         self._again = threading.Event()
+        self._lock = threading.Lock()
+        self._asked = self._taken = 0
+        self.answered = 0
+        """The last `recheck` that led to a look at the file, by the number it returned."""
+        self.revision = ""
+        """That of the file when it was last found fit to be in force."""
         self._refused: tuple[str, DispatcherError] | None = None
         self._handled: str | None = None
         self._delivered: str | None = None
@@ -82,10 +88,17 @@ class Feed:
         """Wait for the end."""
         return self._loop.join(deadline)
 
-    def recheck(self) -> None:
-        """Look again, and compare the file with what is in force by now. Any thread may ask."""
+    def recheck(self) -> int:
+        """Look again, and compare the file with what is in force by now; return its number for `answered`.
+
+        Any thread may ask.
+        """
+        with self._lock:
+            self._asked += 1
+            asked = self._asked
         self._again.set()
         self._loop.waiter.wake()
+        return asked
 
     def _touched(self) -> None:
         self._lookout.touch()
@@ -99,6 +112,7 @@ class Feed:
         self._watcher.refresh()
         if self._again.is_set():
             self._again.clear()
+            self._taken = self._asked
             self._handled, self._delivered, self._rest_until = None, None, 0
             self._lookout.touch()
         sight = self._lookout.look(settle_ms=SETTLE_MS)
@@ -159,6 +173,7 @@ class Feed:
         self._lookout.settled(sight)
         self._handled, self._told, self._error = sight.key if bases else None, None, None
         self._sink.looked(tuple(base.shard for base in bases), sight.revision)
+        self.revision, self.answered = sight.revision, self._taken
         return self._poll
 
     def _complain(self, sight: Sight, revision: str, error: DispatcherError) -> float:
@@ -183,7 +198,7 @@ class Feed:
 
     def _tell(self, revision: str, error: DispatcherError) -> None:
         """Tell the sink once, and once more when there is a shard at last: that may decide the start."""
-        self._error = error
+        self._error, self.answered = error, self._taken
         if revision:
             self._delivered = None
         shards = tuple(base.shard for base in self._sink.bases())
