@@ -12,6 +12,7 @@ import click
 import structlog
 
 from dispatcher import logs
+from dispatcher.cli.memory import no_core_dumps
 from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.preflight import mended_by_recover, preflight
 from dispatcher.cli.topics import connection_of
@@ -20,6 +21,7 @@ from dispatcher.core.message import TopicNames
 from dispatcher.core.schedule import RemovalGuard
 from dispatcher.daemon import Cluster, Daemon, Plant
 from dispatcher.errors import KafkaUnreachable
+from dispatcher.feed.trust import Trust
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.directory import KafkaTopicDirectory
 from dispatcher.kafka.topics import KafkaTopics, wait_for_kafka
@@ -40,6 +42,7 @@ def run(in_force: InForce) -> None:
     Kafka cannot be reached in time or its topics or ledger are unfit, with 1 when another process of this
     machine runs under the same instance name.
     """
+    no_core_dumps()
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
@@ -71,6 +74,7 @@ def plant_of(settings: Settings) -> Plant:
         schedule=settings.schedule,
         shards=settings.shards,
         instance=settings.instance,
+        trust=Trust(settings.schedule_trust),
         file_cap=int(settings.max_file_bytes),
         poll_seconds=settings.poll_seconds,
         clock_limit_ms=round(settings.clock_jump_limit_seconds * 1000),

@@ -13,6 +13,7 @@ from dispatcher.errors import DispatcherError, ScheduleUnreadable
 from dispatcher.feed import file
 from dispatcher.feed.compare import DEFAULT_LIMIT_SECONDS, Compared, Comparer
 from dispatcher.feed.sight import Lookout, Sight
+from dispatcher.feed.trust import Trust
 from dispatcher.feed.watcher import Watcher
 from dispatcher.ports import ScheduleSink
 from dispatcher.service import Deadline, Loop
@@ -45,6 +46,7 @@ class Feed:
         shards: int,
         failed: Callable[[str, BaseException], None],
         cap: int = file.DEFAULT_CAP,
+        trust: Trust = Trust.OFF,
         poll: float = DEFAULT_POLL_SECONDS,
         limit: float = DEFAULT_LIMIT_SECONDS,
     ) -> None:
@@ -53,7 +55,7 @@ class Feed:
         self._clock = clock
         self._poll = poll
         self._comparer = Comparer(path, shards=shards, cap=cap, limit=limit)
-        self._lookout = Lookout(path, cap, clock)
+        self._lookout = Lookout(path, cap, clock, trust)
         self._watcher = Watcher(path, self._touched)
         self._loop = Loop("feed", self._step, close=self._close, failed=failed)
         self._again = threading.Event()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import structlog
+
 from dispatcher.clock import Clock
 from dispatcher.core.instant import Instant
 from dispatcher.errors import ScheduleUnreadable
 from dispatcher.feed import file
 from dispatcher.feed.compare import Sighting
+from dispatcher.feed.trust import Trust, distrust
 
+_log = structlog.get_logger(__name__)
 FULL_LOOK_MS = 60_000
 """So often the bytes are looked at even if nothing else tells of a change."""
 
@@ -35,12 +39,17 @@ class Sight:
 
 
 class Lookout:
-    """Looks at one file, reading it only when there may be something new. One thread looks, any may touch."""
+    """Looks at one file, reading it only when there may be something new. One thread looks, any may touch.
 
-    def __init__(self, path: str, cap: int, clock: Clock) -> None:
+    A file that others may change counts as one that cannot be read, unless `trust` lets it pass.
+    """
+
+    def __init__(self, path: str, cap: int, clock: Clock, trust: Trust = Trust.OFF) -> None:
         self._path = path
         self._cap = cap
         self._clock = clock
+        self._trust = trust
+        self._doubt: str | None = None
         self._touched = threading.Event()
         self._sight: Sight | None = None
         self._since = 0
@@ -93,6 +102,12 @@ class Lookout:
         )
 
     def _read(self) -> tuple[str, str]:
+        doubt = None if self._trust is Trust.OFF else distrust(self._path)
+        if doubt is not None and self._trust is Trust.REFUSE:
+            return "", f"{self._path}: {doubt}"
+        if doubt not in {None, self._doubt}:
+            _log.warning("schedule.untrusted", file=self._path, reason=doubt)
+        self._doubt = doubt
         try:
             return file.revision_of(self._path, self._cap), ""
         except ScheduleUnreadable as error:

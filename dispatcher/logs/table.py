@@ -239,6 +239,12 @@ DISPATCHER = (
         "The process that reads the file could not be started beforehand.",
     ),
     _event(
+        "schedule.untrusted",
+        "warning",
+        "file reason",
+        "Others than root and this user may change the file, and `schedule_trust` lets that pass.",
+    ),
+    _event(
         "schedule.unwatched",
         "warning",
         "file reason advice",

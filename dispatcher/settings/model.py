@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     schedule: Path = Field(
         Path("schedule/schedule.json"), description="The schedule file", examples=["schedule/schedule.json"]
     )
+    schedule_trust: Literal["refuse", "warn", "off"] = Field(
+        "refuse",
+        description="What becomes of a schedule file that others than root and this user may change: "
+        "refuse, warn or off",
+        examples=["warn"],
+    )
     prefix: Annotated[str, AfterValidator(_topic_prefix)] = Field(
         "dispatcher",
         description="What the names of topics, transactional ids and the group begin with",
@@ -267,6 +273,12 @@ class Settings(BaseSettings):
         "auto",
         description="json, console, or auto: console on a terminal, JSON lines elsewhere",
         examples=["json"],
+    )
+    kafka_allow_insecure: bool = Field(
+        default=False,
+        description="Whether brokers on other machines may be reached without encryption, or without "
+        "knowing that they are the right ones",
+        examples=["true"],
     )
     kafka: Annotated[dict[str, str], BeforeValidator(_properties)] = Field(
         default_factory=dict,
