@@ -8,6 +8,7 @@ DispatcherError
 ├── InvalidPayload          a job's payload that its handler does not take
 ├── InstanceTaken           another process of this machine runs under this instance name
 ├── KafkaUnreachable        no broker answers
+├── RightsMissing           brokers refuse this user something that it needs
 ├── TopicsUnfit             a topic is missing or has the wrong shape
 ├── LedgerUnfit             the ledger is not one this process may continue
 │   ├── LedgerNewer         a newer dispatcher wrote it
@@ -88,6 +89,14 @@ class InstanceTaken(DispatcherError):
 
 class KafkaUnreachable(DispatcherError):
     """No broker answered within the time given."""
+
+
+class RightsMissing(DispatcherError):
+    """Rights that brokers refuse this user; `faults` lists one sentence for each, with what grants it."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(faults))
 
 
 class TopicsUnfit(DispatcherError):

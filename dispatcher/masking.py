@@ -10,6 +10,10 @@ _SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|jaas|credential|authorization|(api|private|access|ssl)[._-]?key|\.key\b",
     re.IGNORECASE,
 )
+_ITSELF = re.compile(
+    r"pass(word|wd|phrase)|secret|jaas|credential|key\.pem$|oauthbearer\.config$|kinit", re.IGNORECASE
+)
+_LEADS_TO_IT = (".location", ".file", ".url")
 _OPEN_SASL = ("sasl.mechanism", "sasl.mechanisms", "sasl.kerberos.service.name")
 
 
@@ -21,6 +25,11 @@ def is_secret(name: str) -> bool:
     if name.lower().startswith("sasl."):
         return name.lower() not in _OPEN_SASL
     return _SECRET.search(name) is not None
+
+
+def is_unfit_for_flags(name: str) -> bool:
+    """Return whether a value by this name is a secret itself, not the name of somebody or of a file."""
+    return _ITSELF.search(name) is not None and not name.lower().endswith(_LEADS_TO_IT)
 
 
 def masked(name: str, value: object) -> object:

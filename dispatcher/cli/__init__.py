@@ -34,6 +34,7 @@ _PLACES = {
     "dead": "dead.dead",
     "retry": "retry.retry",
     "topics": "topics.topics",
+    "rights": "rights.show_rights",
     "events": "events.events",
     "settings": "about.show_settings",
     "completion": "about.completion",

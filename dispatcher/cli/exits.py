@@ -24,6 +24,7 @@ _CODES: dict[type[errors.DispatcherError], int] = {
     errors.ScheduleUnreadable: INVALID,
     errors.InvalidSettings: INVALID,
     errors.KafkaUnreachable: KAFKA_UNFIT,
+    errors.RightsMissing: KAFKA_UNFIT,
     errors.TopicsUnfit: KAFKA_UNFIT,
     errors.LedgerUnfit: KAFKA_UNFIT,
 }

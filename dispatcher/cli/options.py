@@ -13,7 +13,7 @@ from dispatcher.core.duration import parse_every
 from dispatcher.core.instant import Instant, from_text
 from dispatcher.errors import InvalidSettings
 from dispatcher.kafka.properties import check_properties
-from dispatcher.masking import masked
+from dispatcher.masking import is_unfit_for_flags, masked
 from dispatcher.settings import CONFIG_VARIABLE, InForce, Settings, env_name, flag_name, load, misspelt
 
 Command = Callable[..., None]
@@ -61,7 +61,14 @@ def _property(pair: str) -> tuple[str, str]:
     if not name or not equals:
         shown = masked(pair, repr(pair))
         raise InvalidSettings(f"--kafka {shown} has no value: write e.g. --kafka security.protocol=SSL")
-    return name.strip(), value
+    name = name.strip()
+    if is_unfit_for_flags(name):
+        raise InvalidSettings(
+            f"--kafka {name} is a secret, and any user of a machine sees the flags of its processes: give it"
+            f" by {env_name('kafka')}__{name.upper().replace('.', '_')}, by the file kafka.{name} in"
+            " $CREDENTIALS_DIRECTORY, or in the settings file"
+        )
+    return name, value
 
 
 _NO_FLAG = frozenset({"sql"})

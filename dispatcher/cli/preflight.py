@@ -16,6 +16,7 @@ from dispatcher.core.zone import tzdata_version
 from dispatcher.errors import KafkaUnreachable, LedgerBroken, LedgerUnfit, TopicsUnfit
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.recovery import GLANCE, Look
+from dispatcher.kafka.rights import Role, rights
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.settings import InForce
 
@@ -23,10 +24,12 @@ from dispatcher.settings import InForce
 def preflight(in_force: InForce, connection: Connection) -> None:
     """Return when the topics are as they must be and the ledger seems whole; that takes some 0.1 s.
 
-    Raises TopicsUnfit, LedgerUnfit or a kind of it, with the command that mends; KafkaUnreachable.
+    Raises RightsMissing, TopicsUnfit, LedgerUnfit or a kind of it, with the command that mends;
+    KafkaUnreachable.
     """
     settings = in_force.settings
     admin, plan = KafkaTopics(connection), plan_of(settings)
+    admin.require(rights(Role.DISPATCHER, settings.prefix), plan.names())
     findings = _findings(in_force, connection, admin)
     hopeless = [
         one.what for one in findings if one.remedy is Remedy.NONE and one.trouble is not Trouble.PREFIX

@@ -13,6 +13,7 @@ from dispatcher.cli.show import printable, waiting, write_json
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.config import Connection
+from dispatcher.kafka.shielded import require_shielded
 from dispatcher.kafka.topic_plan import TopicPlan, topic_plan
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.settings import InForce, Settings, flag_name
@@ -78,8 +79,11 @@ def plan_of(settings: Settings) -> TopicPlan:
 
 
 def connection_of(settings: Settings) -> Connection:
-    """Return how to reach Kafka. Raises InvalidSettings when the settings name no broker."""
-    return Connection(settings.brokers(), properties=settings.kafka)
+    """Return how to reach Kafka. Raises InvalidSettings when the settings name no broker, or an open way."""
+    brokers = settings.brokers()
+    if not settings.kafka_allow_insecure:
+        require_shielded(brokers, settings.kafka)
+    return Connection(brokers, properties=settings.kafka)
 
 
 def mend_command(in_force: InForce, *command: str) -> str:

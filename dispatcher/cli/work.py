@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from dispatcher import logs
+from dispatcher.cli.memory import no_core_dumps
 from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.run import await_kafka, signals
 from dispatcher.cli.topics import connection_of, mend_command, plan_of
@@ -17,6 +18,7 @@ from dispatcher.core.scaling import ScalingLimits
 from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.directory import KafkaTopicDirectory
+from dispatcher.kafka.rights import Role, rights
 from dispatcher.kafka.sender import Sender
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.kafka.work_log import KafkaWorkLog, WorkPlan
@@ -49,6 +51,7 @@ def work(in_force: InForce) -> None:
     second one ends at once. Each worker of a machine needs a DISPATCHER_INSTANCE of its own. Exits with 4
     when Kafka cannot be reached in time or its topics are unfit, with 1 when the name is taken.
     """
+    no_core_dumps()
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
@@ -61,10 +64,12 @@ def work(in_force: InForce) -> None:
 
 
 def worker_of(in_force: InForce, connection: Connection) -> Worker:
-    """Return the worker that settings ask for. Raises TopicsUnfit when a topic is missing or wrong."""
+    """Return the worker that settings ask for. Raises RightsMissing, and TopicsUnfit for a wrong topic."""
     settings = in_force.settings
     topics, named = TopicNames(settings.prefix), connection.named(settings.instance)
-    if faults := KafkaTopics(named).check(plan_of(settings)):
+    admin, plan_of_topics = KafkaTopics(named), plan_of(settings).without(topics.ledger, topics.shards)
+    admin.require(rights(Role.WORKER, settings.prefix, settings.work_topics), plan_of_topics.names())
+    if faults := admin.check(plan_of_topics):
         raise TopicsUnfit(faults, mend_command(in_force))
     dead = KafkaTopicDirectory(named).facts(topics.dead)
     if dead is None:

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE
+from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE, unread
 from dispatcher.kafka.following import Following
 from dispatcher.kafka.offsets import partition_ends
 from dispatcher.kafka.reading import headers_in
@@ -157,3 +157,5 @@ class CommandReader:
             offset = self._reading[shard]
             self._drop(shard)
             self._waiting[shard] = offset
+        elif (why := unread(error, message.topic(), "")) is not None:
+            _LOG.error("commands of shard %s: %s", shard, why)

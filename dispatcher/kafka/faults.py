@@ -6,6 +6,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError, KafkaException
 
 from dispatcher.errors import Fenced, TransactionFailed, Unsendable
+from dispatcher.kafka.rights import Kind, Operation, lack
 
 END_OF_PARTITION = KafkaError._PARTITION_EOF
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
@@ -40,9 +41,9 @@ _UNSENDABLE = NO_TOPIC | frozenset({
     KafkaError.POLICY_VIOLATION,
     KafkaError._INVALID_ARG,
 })  # fmt: skip
-_RIGHTS = frozenset({
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+TOPIC_REFUSED = frozenset({
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,  # for who may write to no topic at all, or create none
 })  # fmt: skip
 
 
@@ -80,6 +81,22 @@ def text_of(error: KafkaError) -> str:
     return f"{error.name()}: {error.str()}"
 
 
+def absent(topic: str, error: KafkaError) -> str:
+    """Return the sentence about a topic that is not to be found: it is missing, or hidden from this user."""
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"{error.name()}: {lack(Kind.TOPIC, topic, Operation.DESCRIBE)}"
+    return f"topic {topic} is missing, or this user may not DESCRIBE it ({error.name()})"
+
+
+def unread(error: KafkaError, topic: str | None, group: str) -> str | None:
+    """Return the sentence about a right to read that a consumer lacks, None when it is something else."""
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return f"{error.name()}: {lack(Kind.GROUP, group, Operation.READ)}"
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and topic:
+        return f"{error.name()}: {lack(Kind.TOPIC, topic, Operation.READ)}"
+    return None
+
+
 def is_fenced(error: KafkaError) -> bool:
     """Return whether the producer has lost its power; the flag of a fatal state counts as much as a code."""
     return error.fatal() or error.code() in _FENCED
@@ -93,10 +110,12 @@ def is_unsendable(error: KafkaError) -> bool:
 def failed_transaction(who: str, step: str, error: KafkaError, index: int | None = None) -> TransactionFailed:
     """Return the exception that tells what became of a transaction of `who` at `step`."""
     what = f"{who}: {step} failed with {text_of(error)}"
-    if error.code() in _RIGHTS:
-        return TransactionFailed(
-            f"{what}; allow WRITE and DESCRIBE on this transactional id to the dispatcher's user"
-        )
+    if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+        return TransactionFailed(f"{what}; {lack(Kind.TRANSACTIONAL_ID, who, Operation.WRITE)}")
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return TransactionFailed(f"{what}; this user has no right to Read on its consumer group")
+    if error.code() in TOPIC_REFUSED:
+        what = f"{what}; this user has no right to Write on a topic of it: see `dispatcher rights`"
     if is_fenced(error):
         return Fenced(f"{what}; another producer holds the shard, or the broker timed the transaction out")
     if is_unsendable(error):

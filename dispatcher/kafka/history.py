@@ -17,10 +17,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.log_record import Record
-from dispatcher.errors import KafkaUnreachable
+from dispatcher.errors import KafkaUnreachable, RightsMissing
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, error_of, text_of
+from dispatcher.kafka.faults import (
+    END_OF_PARTITION,
+    NO_TOPIC,
+    OUT_OF_RANGE,
+    absent,
+    error_of,
+    text_of,
+    unread,
+)
 from dispatcher.kafka.letting_go import close_reader
 from dispatcher.kafka.reading import headers_in, take
 
@@ -50,7 +58,10 @@ class HistoryReader:
         self._admin = AdminClient(config.admin(self._connection))
 
     def partitions(self, topics: Iterable[str]) -> dict[str, int]:
-        """Return how many partitions each of the topics has; those that are missing are left out."""
+        """Return how many partitions each of the topics has; those that are missing are left out.
+
+        Raises RightsMissing for one that this user may not see.
+        """
         found = {}
         for topic in topics:
             try:
@@ -59,6 +70,8 @@ class HistoryReader:
                 raise self._unreachable(error_of(failure)) from failure
             if known.error is None:
                 found[topic] = len(known.partitions)
+            elif known.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise RightsMissing((absent(topic, known.error),))
             elif known.error.code() not in NO_TOPIC:
                 raise self._unreachable(known.error)
         return found
@@ -145,6 +158,8 @@ class HistoryReader:
                     f"{message.topic()}-{message.partition()}: offset {message.offset()} is no longer kept;"
                     " retention removed records while they were read: do it again"
                 )
+            elif message.topic() and (why := unread(error, message.topic(), "")) is not None:
+                raise RightsMissing((why,))
             elif error.code() in NO_TOPIC:
                 raise KafkaUnreachable(f"{message.topic()}: {text_of(error)}; was it deleted meanwhile?")
         return batch

@@ -19,12 +19,21 @@ from confluent_kafka import (
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Headers
-from dispatcher.errors import KafkaUnreachable, TopicsUnfit
+from dispatcher.errors import KafkaUnreachable, RightsMissing, TopicsUnfit
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, error_of, text_of
+from dispatcher.kafka.faults import (
+    END_OF_PARTITION,
+    NO_TOPIC,
+    TOPIC_REFUSED,
+    absent,
+    error_of,
+    text_of,
+    unread,
+)
 from dispatcher.kafka.letting_go import close_reader, let_go
 from dispatcher.kafka.reading import headers_in, take
+from dispatcher.kafka.rights import Kind, Operation, lack
 
 _PAUSE_SECONDS = 0.1
 
@@ -75,7 +84,8 @@ class FireReader:
     def take(self, seconds: float) -> list[Seen]:
         """Return records as they come, a batch at most; wait for the first no longer than `seconds`.
 
-        An empty answer may come earlier, when a partition's end was reached.
+        An empty answer may come earlier, when a partition's end was reached. Raises RightsMissing when a
+        topic may not be read.
         """
         found = []
         for message in take(self._consumer, seconds):
@@ -86,6 +96,8 @@ class FireReader:
                 found.append(_seen(message))
             elif error.code() == END_OF_PARTITION:
                 self._behind.discard(where)
+            elif where[0] and (why := unread(error, where[0], "")) is not None:
+                raise RightsMissing((why,))
         return found
 
     def close(self) -> None:
@@ -107,9 +119,11 @@ class CommandWriter:
         """Write a command to each of the partitions and wait until all have it.
 
         Raises KafkaUnreachable when that takes longer than `seconds` or a broker refuses it: some
-        partitions may have it then. The command's id makes a repetition harmless.
+        partitions may have it then. The command's id makes a repetition harmless. Raises RightsMissing when
+        this user may not write it.
         """
         errors: dict[int, str] = {}
+        codes: set[int] = set()
         pending = set(partitions)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -118,10 +132,13 @@ class CommandWriter:
                 pending.discard(number)
             if error is not None:
                 errors[-1 if number is None else number] = text_of(error)
+                codes.add(error.code())
 
         for partition in sorted(pending):
             self._producer.produce(self._topic, value, key, partition, delivered)
         self._wait(seconds)
+        if codes & TOPIC_REFUSED:
+            raise RightsMissing((lack(Kind.TOPIC, self._topic, Operation.WRITE),))
         if pending or errors:
             refused = "; ".join(f"partition {number}: {text}" for number, text in sorted(errors.items()))
             raise KafkaUnreachable(
@@ -145,7 +162,7 @@ def _partitions(consumer: Consumer, topics: Sequence[str], seconds: float) -> li
     for topic in topics:
         known = consumer.list_topics(topic, timeout=seconds).topics[topic]
         if known.error is not None and known.error.code() in NO_TOPIC:
-            missing.append(f"topic {topic} is missing, or this user may not DESCRIBE it")
+            missing.append(absent(topic, known.error))
         found.extend(TopicPartition(topic, partition) for partition in known.partitions)
     if missing:
         raise TopicsUnfit(tuple(missing), "dispatcher topics ensure")

@@ -1,4 +1,7 @@
-"""Which librdkafka properties may be passed through from settings, and why the others may not."""
+"""Which librdkafka properties may be passed through from settings, and why the others may not.
+
+What is in neither list is refused too: what a property does that a newer library brings nobody here knows.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,7 @@ REFUSED: Mapping[str, str] = {
     "plugin.library.paths": _CODE,
     "ssl.engine.*": _CODE,
     "ssl.providers": _CODE,
+    "sasl.kerberos.kinit.cmd": "it would run a command; the library's own is used",
     "test.mock.*": _TEST,
     "internal.*": "it is the library's own",
     "log.queue": "the library's log goes into the dispatcher's",
@@ -87,6 +91,16 @@ REFUSED: Mapping[str, str] = {
     "callback": _CALLBACK,
 }
 """Property name to the reason why it is not passed through; a `*` at the end stands for any ending."""
+
+PASSED = (
+    *("security.protocol", "sasl.*", "ssl.*", "enable.ssl.certificate.verification", "https.ca.*"),
+    *("enable.sasl.oauthbearer.unsecure.jwt", "client.rack", "client.dns.lookup"),
+    *("compression.*", "batch.*", "fetch.*", "max.partition.fetch.bytes", "receive.message.max.bytes"),
+    *("message.copy.max.bytes", "check.crcs", "socket.*", "broker.address.*", "connections.max.idle.ms"),
+    *("metadata.*", "topic.metadata.refresh.*", "enable.metrics.push", "debug", "log_level"),
+    "log.connection.close",
+)
+"""Properties that are passed through, unless refused above: encryption, who one is, sizes, sockets, names."""
 
 
 def check_properties(properties: Mapping[str, str]) -> None:
@@ -110,6 +124,13 @@ def refusal(name: str) -> str | None:
     return None
 
 
+def is_passed(name: str) -> bool:
+    """Return whether a property is one of those that may be passed through, if it is not refused."""
+    return any(
+        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in PASSED
+    )
+
+
 def masked(properties: Mapping[str, str]) -> dict[str, str]:
     """Return the properties fit to be shown: secret values as asterisks."""
     return {name: str(mask(name, value)) for name, value in properties.items()}
@@ -121,6 +142,8 @@ def _faults(properties: Mapping[str, str]) -> Iterator[str]:
             yield f"kafka property {name} cannot be set: {reason}"
         elif "No such configuration property" in (fault := _fault_of({name: value}) or ""):
             yield f"kafka property {name} is unknown to the client library{_nearest(name)}"
+        elif not is_passed(name):
+            yield f"kafka property {name} cannot be set: it is not among those that are passed through"
         elif "Invalid value" in fault or "Expected" in fault:
             yield f"kafka property {name} cannot be {mask(name, value)!r}: {fault}"
 

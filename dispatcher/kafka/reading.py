@@ -11,7 +11,7 @@ from dispatcher.core.message import Headers
 from dispatcher.errors import KafkaUnreachable, LedgerUnfit
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, error_of, text_of
+from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, error_of, text_of, unread
 from dispatcher.kafka.letting_go import close_reader
 
 BATCH = 500
@@ -78,6 +78,8 @@ def _end_seen(messages: list[Message]) -> int:
             continue
         if error.code() == END_OF_PARTITION:
             end = max(end, message.offset() or 0)
+        elif message.topic() and (why := unread(error, message.topic(), "")) is not None:
+            raise LedgerUnfit(why)
         elif error.code() in _UNFIT:
             raise LedgerUnfit(
                 f"{message.topic()}-{message.partition()}: {text_of(error)} at offset {message.offset()};"

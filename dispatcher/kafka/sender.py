@@ -11,8 +11,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from dispatcher.errors import KafkaUnreachable, Unsendable
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import UNANSWERED, error_of, is_fenced, text_of
+from dispatcher.kafka.faults import TOPIC_REFUSED, UNANSWERED, error_of, is_fenced, text_of
 from dispatcher.kafka.letting_go import let_go
+from dispatcher.kafka.rights import Kind, Operation, lack
 
 _SLICE_SECONDS = 0.05
 """How long one look for delivery reports takes; another sender's look may have served ours meanwhile."""
@@ -75,6 +76,8 @@ class Sender:
             return KafkaUnreachable(f"{what}; it may have arrived")
         if error.code() in _GIVEN_UP or error.retriable():
             return KafkaUnreachable(f"{what}; it may still arrive")
+        if error.code() in TOPIC_REFUSED:
+            what = f"{what}; {lack(Kind.TOPIC, topic, Operation.WRITE)}"
         return Unsendable(what)
 
 

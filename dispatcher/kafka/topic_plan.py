@@ -111,6 +111,10 @@ class TopicPlan:
         """Return the topics' names."""
         return [shape.name for shape in self.shapes]
 
+    def without(self, *names: str) -> TopicPlan:
+        """Return the plan but for some topics: of those this process has nothing to do with."""
+        return TopicPlan(tuple(one for one in self.shapes if one.name not in names), self.events, self.jobs)
+
     def shape(self, name: str) -> TopicShape:
         """Return the shape of a topic of the plan."""
         return next(shape for shape in self.shapes if shape.name == name)

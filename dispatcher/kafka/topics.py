@@ -21,7 +21,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import NO_TOPIC, UNANSWERED, error_of, text_of
+from dispatcher.kafka.faults import NO_TOPIC, TOPIC_REFUSED, UNANSWERED, absent, error_of, text_of
+from dispatcher.kafka.permitted import require
+from dispatcher.kafka.rights import Kind, Operation, Right, lack
 from dispatcher.kafka.topic_plan import Rule, TopicPlan, TopicShape
 
 
@@ -83,6 +85,13 @@ class KafkaTopics:
             self._await(lambda: not self._broken([shape for shape, _ in broken]))
         return Ensured(done, (*failed, *(fault for fault in self.check(plan) if fault not in failed)))
 
+    def require(self, wanted: Iterable[Right], names: Sequence[str]) -> None:
+        """Return when this user has the rights wanted, as far as brokers tell. Raises RightsMissing.
+
+        `names` are the topics that rights on all of a prefix are looked up for.
+        """
+        require(self._admin, wanted, names, self._seconds)
+
     def identity(self, names: Iterable[str]) -> Identity:
         """Return the cluster's id and the ids of those of the topics that exist."""
         cluster = self._answer(self._admin.describe_cluster(request_timeout=self._seconds))
@@ -113,10 +122,8 @@ class KafkaTopics:
         for resource, future in futures.items():
             answer = self._try(future)
             if isinstance(answer, KafkaError):
-                found[resource.name] = (
-                    f"topic {resource.name}: its settings cannot be read ({text_of(answer)});"
-                    " allow DESCRIBE_CONFIGS on it"
-                )
+                why = _refusal(resource.name, Operation.DESCRIBE_CONFIGS, answer)
+                found[resource.name] = f"topic {resource.name}: its settings cannot be read: {why}"
             else:
                 found[resource.name] = {name: entry.value or "" for name, entry in answer.items()}
         return found
@@ -137,7 +144,9 @@ class KafkaTopics:
             if not isinstance(answer, KafkaError):
                 done.append(f"created topic {name}")
             elif answer.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                failed.append(f"topic {name} could not be created: {text_of(answer)}")
+                failed.append(
+                    f"topic {name} could not be created: {_refusal(name, Operation.CREATE, answer)}"
+                )
         return tuple(done), tuple(failed)
 
     def _await(self, condition: Callable[[], bool]) -> None:
@@ -165,7 +174,8 @@ class KafkaTopics:
         futures = self._admin.incremental_alter_configs([resource], request_timeout=self._seconds)
         answer = self._try(futures[resource])
         if isinstance(answer, KafkaError):
-            return (), (f"topic {shape.name}: settings could not be changed: {text_of(answer)}",)
+            why = _refusal(shape.name, Operation.ALTER_CONFIGS, answer)
+            return (), (f"topic {shape.name}: settings could not be changed: {why}",)
         return tuple(f"topic {shape.name}: set {rule.setting} to {rule.value}" for rule in broken), ()
 
     def _try(self, future: Future[Any]) -> Any:
@@ -203,8 +213,13 @@ def wait_for_kafka(connection: Connection, seconds: float) -> str:
 
 def _absent(name: str, error: KafkaError) -> str:
     if error.code() in NO_TOPIC:
-        return f"topic {name} is missing, or this user may not DESCRIBE it ({error.name()})"
+        return absent(name, error)
     return f"topic {name} cannot be described: {text_of(error)}"
+
+
+def _refusal(topic: str, operation: Operation, error: KafkaError) -> str:
+    """Return why something was not done with a topic: the right that is missing, or what brokers said."""
+    return lack(Kind.TOPIC, topic, operation) if error.code() in TOPIC_REFUSED else text_of(error)
 
 
 def _new(shape: TopicShape, replication: int | None) -> NewTopic:
