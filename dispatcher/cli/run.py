@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import click
@@ -15,6 +16,7 @@ from dispatcher import logs
 from dispatcher.cli.memory import no_core_dumps
 from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.preflight import mended_by_recover, preflight
+from dispatcher.cli.supervision import in_turn, supervised, view_of_daemon, waiting_for
 from dispatcher.cli.topics import connection_of
 from dispatcher.core.batch import Limits
 from dispatcher.core.message import TopicNames
@@ -46,13 +48,17 @@ def run(in_force: InForce) -> None:
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    cluster = await_kafka(connection, settings.wait_seconds)
-    directory = settings.lock_dir or lock_directory(os.environ)
-    with instance_lock(directory, cluster, settings.prefix, settings.instance):
-        preflight(in_force, connection)
-        daemon = Daemon(cluster_of(settings, connection), plant_of(settings))
-        with signals(daemon.stop, daemon.reload), mended_by_recover(in_force):
-            daemon.run()
+    with supervised() as herald:
+        herald.show(waiting_for(connection))
+        cluster = await_kafka(connection, settings.wait_seconds)
+        directory = settings.lock_dir or lock_directory(os.environ)
+        with instance_lock(directory, cluster, settings.prefix, settings.instance):
+            preflight(in_force, connection)
+            daemon = Daemon(cluster_of(settings, connection), plant_of(settings))
+            herald.show(partial(view_of_daemon, daemon, settings.shards), reloaded=daemon.reloaded)
+            stop, reload = in_turn(herald.stopping, daemon.stop), in_turn(daemon.reload, herald.reloading)
+            with signals(stop, reload), mended_by_recover(in_force):
+                daemon.run()
 
 
 def cluster_of(settings: Settings, connection: Connection) -> Cluster:

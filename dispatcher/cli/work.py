@@ -11,6 +11,8 @@ from dispatcher import logs
 from dispatcher.cli.memory import no_core_dumps
 from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.run import await_kafka, signals
+from dispatcher.cli.supervised_work import spared_without_coordinator, view_of_worker
+from dispatcher.cli.supervision import in_turn, supervised, waiting_for
 from dispatcher.cli.topics import connection_of, mend_command, plan_of
 from dispatcher.core.job import Lane
 from dispatcher.core.message import TopicNames
@@ -55,12 +57,16 @@ def work(in_force: InForce) -> None:
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    cluster = await_kafka(connection, settings.wait_seconds)
-    directory = settings.lock_dir or lock_directory(os.environ)
-    with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):
-        worker = worker_of(in_force, connection)
-        with signals(worker.stop, _nothing_to_reload):
-            worker.run()
+    with supervised() as herald:
+        herald.show(waiting_for(connection))
+        cluster = await_kafka(connection, settings.wait_seconds)
+        directory = settings.lock_dir or lock_directory(os.environ)
+        with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):
+            worker = worker_of(in_force, connection)
+            spared = spared_without_coordinator(connection, TopicNames(settings.prefix))
+            herald.show(partial(view_of_worker, worker, spared))
+            with signals(in_turn(herald.stopping, worker.stop), _nothing_to_reload):
+                worker.run()
 
 
 def worker_of(in_force: InForce, connection: Connection) -> Worker:

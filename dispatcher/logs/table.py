@@ -207,6 +207,8 @@ DISPATCHER = (
     _event("command.refused", "warning", "shard why offset", "A record of the commands topic is no command."),
     _event("health.lost", "error", "reasons", "This replica is not well."),
     _event("health.back", "info", "", "It is well again."),
+    _event("process.still", "error", "reasons", "Threads stand still: the supervisor gets no sign of life."),
+    _event("process.moves", "info", "", "They move again."),
     _event(
         "schedule.read",
         "info",
