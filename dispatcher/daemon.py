@@ -35,6 +35,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.membership import Membership, OwnershipHooks
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.tail import LedgerTail
+from dispatcher.observe.tracing import Tracer
 from dispatcher.ports import TopicDirectory
 from dispatcher.produce.health import Membership as Told
 from dispatcher.produce.health import judge, judge_ready
@@ -111,6 +112,7 @@ class Plant:
     stop_seconds: float = 10.0
     session_ms: int = 6_000
     limits: Limits = field(default_factory=Limits)
+    tracer: Tracer | None = None
 
 
 class Daemon:
@@ -239,6 +241,7 @@ class Daemon:
             listen=self._commands.attach,
             failed=self._failed,
             fenced=self._fenced,
+            committed=None if plant.tracer is None else plant.tracer.committed,
         )
 
     def _caught_up(self, shard: int) -> None:

@@ -29,6 +29,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.live import FireReader
 from dispatcher.observe.pool_figures import PoolFigures
+from dispatcher.observe.tracing import Tracer
 from dispatcher.ports import WorkHooks, WorkLog
 from dispatcher.service import Deadline, Loop, Motion, Service
 from dispatcher.work.desk import Desk
@@ -37,7 +38,7 @@ from dispatcher.work.health import judge_worker, judge_worker_ready
 from dispatcher.work.intake import Handlers, Intake
 from dispatcher.work.pool import Habits, Pool, Staff
 from dispatcher.work.scaler import Scaler
-from dispatcher.work.telling import told_by
+from dispatcher.work.telling import both, told_by
 from dispatcher.work.waiting import WaitingRoom
 
 CANCELS_SINCE_MS = 24 * 3_600_000
@@ -59,6 +60,7 @@ class Shop:
     scaling: ScalingLimits
     address: str | None = None
     habits: Habits = field(default_factory=Habits)
+    tracer: Tracer | None = None
 
 
 class Cancels:
@@ -139,14 +141,14 @@ class Worker:
         self._error: BaseException | None = None
         self._say = structlog.get_logger()
         room = WaitingRoom(Shares(), shop.scaling.least)
-        lanes = {topics.lane(lane): lane for lane in Lane}
+        lanes, tracer = {topics.lane(lane): lane for lane in Lane}, shop.tracer
         desk = Desk(
-            RunReader(shop.shards),
+            RunReader(shop.shards, None if tracer is None else tracer.hand_on),
             Intake(handlers),
             Settler(topics, shop.instance, shop.shards, shop.dead_partitions),
             room,
             lanes=lanes,
-            witness=told_by(self._say),
+            witness=told_by(self._say) if tracer is None else both(told_by(self._say), tracer.ended),
         )
         staff = Staff(desk, room, handlers, Scaler(shop.scaling, lanes), Flow(), clock, shop.habits)
         self.pool = Pool(log, staff, failed=self._failed)

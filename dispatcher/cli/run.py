@@ -18,6 +18,7 @@ from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.preflight import mended_by_recover, preflight
 from dispatcher.cli.supervision import in_turn, supervised, view_of_daemon, waiting_for
 from dispatcher.cli.topics import connection_of
+from dispatcher.cli.tracing import traces
 from dispatcher.core.batch import Limits
 from dispatcher.core.message import TopicNames
 from dispatcher.core.schedule import RemovalGuard
@@ -28,6 +29,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.directory import KafkaTopicDirectory
 from dispatcher.kafka.topics import KafkaTopics, wait_for_kafka
 from dispatcher.locking import instance_lock, lock_directory
+from dispatcher.observe.tracing import Tracer
 from dispatcher.service import Deadline
 from dispatcher.settings import WORK, InForce, Settings
 
@@ -48,13 +50,13 @@ def run(in_force: InForce) -> None:
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    with supervised() as herald:
+    with traces(settings, "dispatcher") as tracer, supervised() as herald:
         herald.show(waiting_for(connection))
         cluster = await_kafka(connection, settings.wait_seconds)
         directory = settings.lock_dir or lock_directory(os.environ)
         with instance_lock(directory, cluster, settings.prefix, settings.instance):
             preflight(in_force, connection)
-            daemon = Daemon(cluster_of(settings, connection), plant_of(settings))
+            daemon = Daemon(cluster_of(settings, connection), plant_of(settings, tracer))
             herald.show(partial(view_of_daemon, daemon, settings.shards), reloaded=daemon.reloaded)
             stop, reload = in_turn(herald.stopping, daemon.stop), in_turn(daemon.reload, herald.reloading)
             with signals(stop, reload), mended_by_recover(in_force):
@@ -74,7 +76,7 @@ def cluster_of(settings: Settings, connection: Connection) -> Cluster:
     return Cluster(named, topics, KafkaTopicDirectory(named), identify)
 
 
-def plant_of(settings: Settings) -> Plant:
+def plant_of(settings: Settings, tracer: Tracer | None = None) -> Plant:
     """Return the numbers a daemon is built from."""
     return Plant(
         schedule=settings.schedule,
@@ -95,6 +97,7 @@ def plant_of(settings: Settings) -> Plant:
             catch_up_most=settings.catch_up_most,
             guard=RemovalGuard(settings.removal_share, settings.removal_least),
         ),
+        tracer=tracer,
     )
 
 

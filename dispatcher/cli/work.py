@@ -14,6 +14,7 @@ from dispatcher.cli.run import await_kafka, signals
 from dispatcher.cli.supervised_work import spared_without_coordinator, view_of_worker
 from dispatcher.cli.supervision import in_turn, supervised, waiting_for
 from dispatcher.cli.topics import connection_of, mend_command, plan_of
+from dispatcher.cli.tracing import traces
 from dispatcher.core.job import Lane
 from dispatcher.core.message import TopicNames
 from dispatcher.core.scaling import ScalingLimits
@@ -25,6 +26,7 @@ from dispatcher.kafka.sender import Sender
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.kafka.work_log import KafkaWorkLog, WorkPlan
 from dispatcher.locking import instance_lock, lock_directory
+from dispatcher.observe.tracing import Tracer
 from dispatcher.settings import WORK, InForce, Settings
 from dispatcher.work.pool import Habits
 from dispatcher.work.registry import Means, registry
@@ -34,7 +36,7 @@ _SETTINGS = (
     *("bootstrap_servers", "prefix", "shards", "partitions_jobs", "instance", "session_seconds", "lock_dir"),
     *("wait_seconds", "stop_seconds"),
     *(name for name in Settings.model_fields if name in WORK),
-    *("log_level", "log_format", "kafka"),
+    *("otlp_endpoint", "otlp_share", "log_level", "log_format", "kafka"),
 )
 
 
@@ -57,19 +59,19 @@ def work(in_force: InForce) -> None:
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    with supervised() as herald:
+    with traces(settings, "dispatcher-worker") as tracer, supervised() as herald:
         herald.show(waiting_for(connection))
         cluster = await_kafka(connection, settings.wait_seconds)
         directory = settings.lock_dir or lock_directory(os.environ)
         with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):
-            worker = worker_of(in_force, connection)
+            worker = worker_of(in_force, connection, tracer)
             spared = spared_without_coordinator(connection, TopicNames(settings.prefix))
             herald.show(partial(view_of_worker, worker, spared))
             with signals(in_turn(herald.stopping, worker.stop), _nothing_to_reload):
                 worker.run()
 
 
-def worker_of(in_force: InForce, connection: Connection) -> Worker:
+def worker_of(in_force: InForce, connection: Connection, tracer: Tracer | None = None) -> Worker:
     """Return the worker that settings ask for. Raises RightsMissing, and TopicsUnfit for a wrong topic."""
     settings = in_force.settings
     topics, named = TopicNames(settings.prefix), connection.named(settings.instance)
@@ -108,6 +110,7 @@ def worker_of(in_force: InForce, connection: Connection) -> Worker:
         ),
         settings.work_address,
         Habits(stop_seconds=settings.stop_seconds),
+        tracer,
     )
     return Worker(named, topics, shop, registry(means), partial(KafkaWorkLog, named, topics, plan))
 

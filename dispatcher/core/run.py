@@ -7,7 +7,7 @@ is read once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -97,10 +97,14 @@ class Poison:
 
 
 class RunReader:
-    """Reads deliveries. One thread's own: it remembers the definitions it has read."""
+    """Reads deliveries. One thread's own: it remembers the definitions it has read.
 
-    def __init__(self, shards: int) -> None:
+    `trace` makes the trace context that a run hands on, from its message's, the delivery and the attempt.
+    """
+
+    def __init__(self, shards: int, trace: Callable[[str, Delivery, int], str] | None = None) -> None:
         self._shards = shards
+        self._trace = trace
         self._numbers: dict[bytes | None, int] = {b"%d" % number: number for number in range(shards)}
         """Shards by their header, which spares the hashing."""
         self._specs: dict[bytes, Spec | str] = {}
@@ -130,9 +134,11 @@ class RunReader:
         shard = self._numbers.get(headers.get("shard"))
         if shard is None:
             shard = murmur2(job.encode()) % self._shards
+        trace = _text(headers.get("traceparent"))
+        if self._trace is not None:
+            trace = self._trace(trace, delivery, attempt + begun)
         return Run(
-            fire, job, attempt + begun, begun, maybe, planned, not_after, shard, spec,
-            _text(headers.get("traceparent")), delivery,
+            fire, job, attempt + begun, begun, maybe, planned, not_after, shard, spec, trace, delivery
         )  # fmt: skip
 
     def shard_of(self, delivery: Delivery) -> int:

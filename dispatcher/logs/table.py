@@ -287,6 +287,13 @@ WORKER = (
 )
 
 BOTH = (
+    _event("views.served", "info", "port", "Health, status and figures can be asked for over HTTP."),
+    _event(
+        "traces.dropped",
+        "warning",
+        "count why",
+        "Spans were not sent: too many came, or no collector took them.",
+    ),
     _event("kafka.unreachable", "warning", "why until", "No broker answers at the start; it is tried again."),
     _event(
         "thread.failed",

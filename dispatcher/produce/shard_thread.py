@@ -188,6 +188,8 @@ class ShardThread:
         self._sure = committed.suspect is None
         self._culprits.committed()
         self._tell(batch, shard)
+        if self._around.committed is not None:
+            self._around.committed(self.number, batch, done.now)
         self._suspects = 0 if committed.suspect is None else self._suspects + 1
         if committed.suspect is not None:
             loud = self._say.error if self._suspects >= _ALARM_AFTER else self._say.warning

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dispatcher.clock import Clock
-from dispatcher.core.batch import Limits
+from dispatcher.core.batch import Batch, Limits
+from dispatcher.core.instant import Instant
 from dispatcher.core.ledger import Identity
 from dispatcher.core.message import TopicNames
 from dispatcher.ports import ShardLog, TopicDirectory, Wake
@@ -21,6 +22,7 @@ class Surroundings:
     `recompare` asks for another look at the schedule file, `listen` attaches the shard's commands from an
     offset (None: the end). `clock_limit_ms` is how far clocks may jump or differ. `fenced` is told of a
     shard that was fenced and answers whether to take it back; if not, the shard's end is on its way.
+    `committed` is told of every transaction, by the thread that fires: it must not block, nor raise.
     `counting` makes what a shard counts with.
     """
 
@@ -37,4 +39,5 @@ class Surroundings:
     listen: Callable[[int, int | None], None]
     failed: Callable[[str, BaseException], None]
     fenced: Callable[[int], bool] = lambda _shard: True
+    committed: Callable[[int, Batch, Instant], None] | None = None
     counting: Callable[[], Counting] = Counting

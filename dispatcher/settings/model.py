@@ -280,6 +280,15 @@ class Settings(BaseSettings):
         "knowing that they are the right ones",
         examples=["true"],
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@]+(/\S*)?$",
+        description="OpenTelemetry collector that gets traces by OTLP over HTTP; none by default",
+        examples=["http://localhost:4318"],
+    )
+    otlp_share: float = Field(
+        1, ge=0, le=1, description="Share of the traces that is sent; a fire's is sent whole", examples=[0.1]
+    )
     kafka: Annotated[dict[str, str], BeforeValidator(_properties)] = Field(
         default_factory=dict,
         repr=False,

@@ -20,6 +20,16 @@ def told_by(say: FilteringBoundLogger) -> Witness:
     return tell
 
 
+def both(one: Witness, other: Witness) -> Witness:
+    """Return the witness that is two."""
+
+    def witness(end: End) -> None:
+        one(end)
+        other(end)
+
+    return witness
+
+
 def _tell(say: FilteringBoundLogger, end: End) -> None:
     delivery, (started, ended) = end.delivery, end.times or (0, 0)
     fire = fire_in([(name, value) for name, value in delivery.headers if value is not None])

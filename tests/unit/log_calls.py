@@ -44,7 +44,7 @@ def logged(texts: dict[str, str]) -> dict[str, Logged]:
             if levels is None:
                 continue
             fields, maybe = _fields(call, function, name)
-            if _is_of_a_shard(name, tree, function):
+            if _is_of_a_shard(name, tree):
                 fields |= bound
             for event in _events(call, function, name):
                 found.setdefault(event, Logged()).add(levels, fields, maybe)
@@ -164,9 +164,12 @@ def _bound(tree: ast.Module) -> Iterator[str]:
                 yield from (keyword.arg for keyword in node.keywords if keyword.arg)
 
 
-def _is_of_a_shard(module: str, tree: ast.Module, function: Function) -> bool:
-    """Return whether a function logs by a bound logger: its module's own, or one that a shard gives it."""
-    given = isinstance(function, ast.FunctionDef) and any(
-        one.arg == "say" for one in [*function.args.args, *function.args.kwonlyargs]
+def _is_of_a_shard(module: str, tree: ast.Module) -> bool:
+    """Return whether a module logs by a bound logger: its own, or one that a shard gives it."""
+    given = any(
+        one.arg == "say"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        for one in [*node.args.args, *node.args.kwonlyargs]
     )
     return bool(list(_bound(tree))) or (given and module.startswith("produce/"))
