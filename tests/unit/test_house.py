@@ -45,8 +45,19 @@ EXCEPTIONS = {
     ("core.walls", "threading"): "a lock around the engine's state; starts no thread",
 }
 
-UNSAFE_MODULES = {"pickle", "marshal", "shelve", "dill", "yaml", "imp", "cloudpickle"}
+UNSAFE_MODULES = {
+    *("pickle", "marshal", "shelve", "dill", "yaml", "imp", "cloudpickle", "jsonpickle", "joblib", "copyreg"),
+    *("multiprocessing", "code", "codeop", "runpy", "xmlrpc", "pdb"),
+}
+"""What makes objects, or code, of what it reads; multiprocessing sends pickles."""
 UNSAFE_NAMES = {"eval", "exec", "compile", "__import__"}
+UNSAFE_CALLS = {
+    *(("builtins", name) for name in UNSAFE_NAMES),
+    *(("os", name) for name in ("system", "popen", "spawnl", "spawnv", "spawnvp")),
+    *(("subprocess", name) for name in ("getoutput", "getstatusoutput")),
+    ("tempfile", "mktemp"), ("ssl", "_create_unverified_context"), ("ssl", "CERT_NONE"),
+}  # fmt: skip
+UNSAFE_KEYWORDS = {("shell", True), ("verify", False), ("check_hostname", False)}
 WALL_CLOCKS = {
     ("time", "time"), ("time", "time_ns"), ("time", "ctime"), ("time", "localtime"), ("time", "gmtime"),
     ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),
@@ -162,6 +173,15 @@ def nothing_runs_data(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in UNSAFE_NAMES:
             yield f"{module.name}:{node.lineno} calls {node.func.id}"
+        if (
+            isinstance(node, ast.keyword)
+            and isinstance(node.value, ast.Constant)
+            and (node.arg, node.value.value) in UNSAFE_KEYWORDS
+        ):
+            yield f"{module.name}:{node.value.lineno} says {node.arg}={node.value.value!r}"
+    used = {*attributes(module), *(tuple(name.split(".")[-2:]) for name in imported(module) if "." in name)}
+    for owner, name in used & UNSAFE_CALLS:
+        yield f"{module.name} uses {owner}.{name}"
 
 
 def modules_are_short(module: Module) -> Iterator[str]:
@@ -210,6 +230,13 @@ MORE_BREACHES: list[tuple[Rule, str, str]] = [
     (time_comes_from_the_clock, "feed.watcher", "from datetime import datetime\ndatetime.now()"),
     (nothing_runs_data, "feed.loader", "import pickle"),
     (nothing_runs_data, "feed.loader", "from yaml import load"),
+    (nothing_runs_data, "work.children", "from multiprocessing import Pipe"),
+    (nothing_runs_data, "work.children", "import builtins\nbuiltins.eval(text)"),
+    (nothing_runs_data, "work.children", "from os import system"),
+    (nothing_runs_data, "work.children", "import os\nos.popen(text)"),
+    (nothing_runs_data, "work.children", "subprocess.run(text, shell=True)"),
+    (nothing_runs_data, "work.handlers.http", "httpx.get(url, verify=False)"),
+    (nothing_runs_data, "work.handlers.http", "import ssl\nssl._create_unverified_context()"),
     (exceptions_to_rules_have_reasons, "core.plan", "x = 1  # type: ignore"),
 ]
 
