@@ -44,7 +44,7 @@ class OtlpExporter:
     def close(self) -> None:
         """Have a sending that waits give up, and send nothing more."""
         with contextlib.suppress(Exception):
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library types it not
 
     def _readable(self, span: Span) -> ReadableSpan:
         return ReadableSpan(

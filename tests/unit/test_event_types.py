@@ -13,8 +13,7 @@ from run_world import delivery, read
 from simulation.history import live
 
 from dispatcher.cli.root import root
-from dispatcher.core import batch
-from dispatcher.core.event import Event
+from dispatcher.core.event import Event, encode_event
 from dispatcher.core.event_types import EVENT_TYPES, HEADERS
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.core.outcome import Cancelled, Failed, Outcome, Succeeded
@@ -51,14 +50,13 @@ def check(outgoing: Outgoing) -> str:
 
 def test_events_of_shards_hold_what_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
-    encode = batch.encode_event
 
     def watched(event: Event, *rest: object) -> Outgoing:
-        outgoing = encode(event, *rest)  # type: ignore[arg-type] # passed on as they came
+        outgoing = encode_event(event, *rest)  # type: ignore[arg-type] # passed on as they came
         seen.add(check(outgoing))
         return outgoing
 
-    monkeypatch.setattr(batch, "encode_event", watched)
+    monkeypatch.setattr("dispatcher.core.batch.encode_event", watched)
     for seed in range(60):
         assert live(seed).faults == []
     assert {

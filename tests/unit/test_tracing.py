@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from collector import Collector
@@ -16,7 +17,7 @@ from structlog.testing import capture_logs
 
 from dispatcher.cli.tracing import traces
 from dispatcher.core.batch import Batch
-from dispatcher.core.message import TopicNames, fire_in
+from dispatcher.core.message import Outgoing, TopicNames, fire_in
 from dispatcher.core.outcome import Cancelled, Failed, Outcome, Succeeded
 from dispatcher.core.settling import Settler
 from dispatcher.core.span import Span, child_of, context_of, fire_spans, run_context, run_span, to_traceparent
@@ -93,7 +94,7 @@ def test_each_fire_of_a_batch_has_a_span_and_what_else_is_in_it_has_none() -> No
 
 def test_a_fire_that_is_tried_again_is_a_child_of_the_first_one() -> None:
     batch = fired()
-    again = [
+    again: list[Outgoing] = [
         (*one[:4], [(name, b"2" if name == "attempt" else value) for name, value in one[4] or ()])
         for one in batch.outgoing
     ]
@@ -206,12 +207,16 @@ def test_fires_and_runs_are_sent() -> None:
     assert [span.name for span in exporter.spans] == ["fire", "run"]
 
 
+def sent(tracer: Tracer, count: int) -> bool:
+    return tracer.counts.sent == count
+
+
 def test_what_comes_later_is_sent_too() -> None:
     exporter = Kept()
     tracer = running(exporter)
     for count in range(1, 4):
         tracer.ended(end(Succeeded()))
-        assert eventually(lambda count=count: tracer.counts.sent == count)
+        assert eventually(partial(sent, tracer, count))
     assert stopped(tracer) == TraceCounts(3, 0)
 
 
