@@ -8,7 +8,7 @@ from dispatcher.ports import Place
 from dispatcher.work.desk import Desk
 
 _LEAST_HELD = 200
-_PER_SEAT = 2
+_PER_SEAT = 4
 _MOST_BYTES = 64 * 1024 * 1024
 
 

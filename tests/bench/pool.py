@@ -70,8 +70,8 @@ def _ends(world: World, names: TopicNames) -> list[Run]:
     return found
 
 
-def _await_lag(world: World, names: TopicNames, count: int) -> None:
-    """Wait until the events topic holds so many records, markers not counted exactly."""
+def _await_lag(world: World, names: TopicNames, worker: Worker, count: int) -> None:
+    """Wait until the events topic holds so many records, markers not counted exactly; its worker must live."""
     asking = Consumer({"bootstrap.servers": world.bootstrap, "group.id": "bench-look"})
     deadline = time.monotonic() + _PATIENCE
     try:
@@ -83,6 +83,7 @@ def _await_lag(world: World, names: TopicNames, count: int) -> None:
                 ]
                 if sum(ends) >= count:
                     return
+            assert worker.alive(), f"the worker has ended:\n{worker.text()[-2000:]}"
             time.sleep(0.2)
     finally:
         asking.close()
@@ -92,7 +93,7 @@ def _await_lag(world: World, names: TopicNames, count: int) -> None:
 def _run_all(world: World, names: TopicNames, count: int, *flags: str) -> list[Run]:
     """Have a worker run what is there; return its runs once all have ended."""
     with _worker(world, names, *flags) as worker:
-        _await_lag(world, names, count)
+        _await_lag(world, names, worker, count)
         deadline = time.monotonic() + _PATIENCE
         runs = _ends(world, names)
         while len(runs) < count and time.monotonic() < deadline:
@@ -127,10 +128,15 @@ def _noops(world: World) -> Iterator[Figure]:
 
 
 def _waits(world: World) -> Figure:
+    """Urgent runs, since an eighth of the seats is kept from all others."""
     count = world.scaled(WAITS)
     ideal = count * WAIT_S / SEATS
     with world.installation() as names:
-        fill(world.bootstrap, names, fires(names, count, "rehearse", payload={"waitSeconds": WAIT_S}))
+        fill(
+            world.bootstrap,
+            names,
+            fires(names, count, "rehearse", priority=9, payload={"waitSeconds": WAIT_S}),
+        )
         runs = _run_all(world, names, count, "--seats-least", str(SEATS), "--seats-most", str(SEATS))
     took = (max(one.ended for one in runs) - min(one.started for one in runs)) / 1000
     return Figure(
@@ -219,7 +225,7 @@ def _shares(world: World) -> Iterator[Figure]:
             )
             fill(world.bootstrap, names, made)
         with _worker(world, names, "--seats-least", "16", "--seats-most", "16") as worker:
-            _await_lag(world, names, each)
+            _await_lag(world, names, worker, each)
             worker.terminate(30)
         runs = sorted(_ends(world, names), key=lambda one: one.ended)
     window = _while_all_wait(runs, each)
@@ -253,7 +259,7 @@ def _memory(world: World) -> Iterator[Figure]:
         fill(world.bootstrap, names, fires(names, BUSY, "rehearse", payload={"waitSeconds": 20}))
         seats = ("--seats-least", str(BUSY), "--seats-most", str(BUSY))
         with _worker(world, names, *seats) as worker:
-            _await_lag(world, names, BUSY)  # each is told of as begun
+            _await_lag(world, names, worker, BUSY)  # each is told of as begun
             busy = _resident(worker.pid)
             worker.kill()
     yield Figure("pool", "memory of an idle worker", idle, "MiB", 80)

@@ -31,7 +31,7 @@ class Dispatcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.alive():
             self.kill()
 
     @property
@@ -39,6 +39,10 @@ class Dispatcher:
         """The process's number."""
         assert self._process is not None
         return self._process.pid
+
+    def alive(self) -> bool:
+        """Return whether the process has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start the process."""
