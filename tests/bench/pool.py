@@ -71,7 +71,7 @@ def _ends(world: World, names: TopicNames) -> list[Run]:
 
 
 def _await_lag(world: World, names: TopicNames, worker: Worker, count: int) -> None:
-    """Wait until the events topic holds so many records, markers not counted exactly; its worker must live."""
+    """Wait until the events topic holds so many records, markers counted too; its worker must live."""
     asking = Consumer({"bootstrap.servers": world.bootstrap, "group.id": "bench-look"})
     deadline = time.monotonic() + _PATIENCE
     try:
