@@ -21,6 +21,7 @@ class Stands:
     def __init__(self) -> None:
         self._last: dict[int, tuple[int, bytes]] = {}
         """Offset and value of the last position of each partition."""
+        self._decoded: dict[int, tuple[int, Position | None]] = {}
         self._lags: dict[int, int] = {}
         self._next_measure = 0.0
 
@@ -42,12 +43,21 @@ class Stands:
     def position_of(self, shard: int) -> Position | None:
         """Return where a shard stood by the last record read; None when that is not known."""
         last = self._last.get(shard)
-        try:
-            fact = None if last is None else decode(CURSOR_KEY, last[1])
-        except LedgerUnfit:
+        if last is None:
             return None
-        return fact if isinstance(fact, Position) else None
+        known = self._decoded.get(shard)
+        if known is None or known[0] != last[0]:
+            known = self._decoded[shard] = (last[0], _position(last[1]))
+        return known[1]
 
     def lags(self) -> dict[int, int]:
         """Return how many records of each partition were not read yet, as far as that is known."""
         return self._lags
+
+
+def _position(value: bytes) -> Position | None:
+    try:
+        fact = decode(CURSOR_KEY, value)
+    except LedgerUnfit:
+        return None
+    return fact if isinstance(fact, Position) else None

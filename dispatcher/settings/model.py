@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import socket
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dispatcher.errors import InvalidSettings
+from dispatcher.settings import forms
 
 ENV_PREFIX = "DISPATCHER_"
 
-_BROKER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/,\[\]]+)(?::[0-9]{1,5})?")
-_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,179}")
-_PLAIN = re.compile(r"[\x21-\x7e]{1,200}")
 _HOSTNAME = socket.gethostname()
-
-
-def _brokers(text: str | None) -> str | None:
-    """Return the list of brokers without blanks; raise ValueError for what is no `host:port` list."""
-    if text is None:
-        return None
-    brokers = [part.strip() for part in text.split(",")]
-    if not all(_BROKER.fullmatch(broker) for broker in brokers):
-        raise ValueError("must be host:port, several of them separated by commas")
-    return ",".join(brokers)
-
-
-def _topic_prefix(text: str) -> str:
-    """Return the prefix; raise ValueError for what cannot begin a topic's name."""
-    if not _PREFIX.fullmatch(text):
-        raise ValueError(
-            "must be 1-180 letters, digits, dots, dashes or underscores, first a letter or digit"
-        )
-    return text
-
-
-def _plain_name(text: str) -> str:
-    """Return the name; raise ValueError for one with blanks, control characters or other than ASCII."""
-    if not _PLAIN.fullmatch(text):
-        raise ValueError("must be 1-200 printable ASCII characters without blanks")
-    return text
-
-
-def _address(text: str | None) -> str | None:
-    """Return host:port; raise ValueError for what is none."""
-    if text is None:
-        return None
-    host, colon, port = text.rpartition(":")
-    if not host or not colon or not port.isdecimal() or not 0 <= int(port) <= 65_535:
-        raise ValueError("must be host:port, e.g. 127.0.0.1:9465")
-    return text
-
-
-def _properties(value: object) -> object:
-    """Return the table with dotted names and text values, as librdkafka takes them."""
-    return dict(flat(value)) if isinstance(value, Mapping) else value
-
-
-def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables under dotted names; numbers and truth values as text."""
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        elif isinstance(value, (bool, int, float)):
-            yield f"{prefix}{name}", str(value).lower()
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _names(value: object) -> object:
-    """Return the parts of a text separated by commas; lists, as TOML has them, stay as they are."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
 
 
 def flag_name(setting: str) -> str:
@@ -110,7 +47,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    bootstrap_servers: Annotated[str | None, AfterValidator(_brokers)] = Field(
+    bootstrap_servers: Annotated[str | None, AfterValidator(forms.broker_list)] = Field(
         None,
         description="Kafka brokers to start from, host:port, separated by commas",
         examples=["localhost:9092"],
@@ -124,13 +61,13 @@ class Settings(BaseSettings):
         "refuse, warn or off",
         examples=["warn"],
     )
-    prefix: Annotated[str, AfterValidator(_topic_prefix)] = Field(
+    prefix: Annotated[str, AfterValidator(forms.topic_prefix)] = Field(
         "dispatcher",
         description="What the names of topics, transactional ids and the group begin with",
         examples=["dispatcher"],
     )
     shards: int = Field(4, ge=1, le=1024, description="Shards of the jobs; the ledger pins it", examples=[4])
-    instance: Annotated[str, AfterValidator(_plain_name)] = Field(
+    instance: Annotated[str, AfterValidator(forms.plain_name)] = Field(
         _HOSTNAME,
         description="Name of this replica, the same after a restart; the host name by default",
         examples=["dispatcher-0"],
@@ -201,6 +138,17 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         300, gt=0, description="Longest silence of a shard in the ledger", examples=[300]
     )
+    address: Annotated[str | None, AfterValidator(forms.address)] = Field(
+        None,
+        description="Where a dispatcher tells how it is over HTTP, host:port; nowhere by default",
+        examples=["127.0.0.1:9464"],
+    )
+    metrics_per_job: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
+        (),
+        max_length=100,
+        description="Jobs whose fires are counted by name too, separated by commas; at most 100",
+        examples=["nightly-report,heartbeat"],
+    )
     wait_seconds: float | None = Field(
         None, ge=0, description="How long to wait for Kafka at the start; for ever by default", examples=[60]
     )
@@ -230,7 +178,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30, gt=0, le=86_400, description="How soon workers are to have run what waits", examples=[30]
     )
-    work_topics: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    work_topics: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
         (),
         description="Topics of jobs' own that workers read beside the lanes, separated by commas",
         examples=["reports,imports"],
@@ -240,9 +188,9 @@ class Settings(BaseSettings):
         description="Where workers begin that know no offsets: with all that is kept, or what comes",
         examples=["earliest"],
     )
-    work_address: Annotated[str | None, AfterValidator(_address)] = Field(
+    work_address: Annotated[str | None, AfterValidator(forms.address)] = Field(
         None,
-        description="Where a worker tells its figures over HTTP, host:port; nowhere by default",
+        description="Where a worker tells how it is over HTTP, host:port; nowhere by default",
         examples=["127.0.0.1:9465"],
     )
     http_allow_private: bool = Field(
@@ -250,12 +198,12 @@ class Settings(BaseSettings):
         description="Whether `http` may call private and local addresses",
         examples=["true"],
     )
-    shell_allow: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    shell_allow: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
         (),
         description="Programs that `shell` may run, by absolute path, separated by commas; none by default",
         examples=["/usr/bin/rsync,/opt/jobs/report"],
     )
-    python_allow: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    python_allow: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
         (),
         description="Callables that `python` may call, by the names of their entry points; none by default",
         examples=["nightly,cleanup"],
@@ -289,7 +237,7 @@ class Settings(BaseSettings):
     otlp_share: float = Field(
         1, ge=0, le=1, description="Share of the traces that is sent; a fire's is sent whole", examples=[0.1]
     )
-    kafka: Annotated[dict[str, str], BeforeValidator(_properties)] = Field(
+    kafka: Annotated[dict[str, str], BeforeValidator(forms.properties)] = Field(
         default_factory=dict,
         repr=False,
         description="librdkafka properties passed through, for all clients",

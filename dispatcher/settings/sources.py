@@ -1,4 +1,4 @@
-"""Where settings come from: flags, environment, credentials, TOML file; faults are told together, as prose."""
+"""Where settings come from: flags, environment, credentials, TOML file; faults are told at once, as prose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from dispatcher.errors import InvalidSettings
 from dispatcher.masking import MASK, is_secret, masked
 from dispatcher.settings.credentials import credentials
-from dispatcher.settings.model import ENV_PREFIX, Settings, env_name, flag_name, flat
+from dispatcher.settings.forms import flat
+from dispatcher.settings.model import ENV_PREFIX, Settings, env_name, flag_name
 
 CONFIG_VARIABLE = "DISPATCHER_CONFIG"
 DEFAULT = "default"
