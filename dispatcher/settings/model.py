@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dispatcher.errors import InvalidSettings
 from dispatcher.settings import forms
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         description="Where a dispatcher tells how it is over HTTP, host:port; nowhere by default",
         examples=["127.0.0.1:9464"],
     )
-    metrics_per_job: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
+    metrics_per_job: Annotated[tuple[str, ...], NoDecode, BeforeValidator(forms.names)] = Field(
         (),
         max_length=100,
         description="Jobs whose fires are counted by name too, separated by commas; at most 100",
@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30, gt=0, le=86_400, description="How soon workers are to have run what waits", examples=[30]
     )
-    work_topics: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
+    work_topics: Annotated[tuple[str, ...], NoDecode, BeforeValidator(forms.names)] = Field(
         (),
         description="Topics of jobs' own that workers read beside the lanes, separated by commas",
         examples=["reports,imports"],
@@ -198,12 +198,12 @@ class Settings(BaseSettings):
         description="Whether `http` may call private and local addresses",
         examples=["true"],
     )
-    shell_allow: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
+    shell_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(forms.names)] = Field(
         (),
         description="Programs that `shell` may run, by absolute path, separated by commas; none by default",
         examples=["/usr/bin/rsync,/opt/jobs/report"],
     )
-    python_allow: Annotated[tuple[str, ...], BeforeValidator(forms.names)] = Field(
+    python_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(forms.names)] = Field(
         (),
         description="Callables that `python` may call, by the names of their entry points; none by default",
         examples=["nightly,cleanup"],

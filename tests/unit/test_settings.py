@@ -8,7 +8,7 @@ import pytest
 from settings_world import no_settings_of_the_host  # noqa: F401 - a fixture that works by being here
 
 from dispatcher.errors import InvalidSettings
-from dispatcher.settings import InForce, Settings, flag_name, load
+from dispatcher.settings import InForce, Settings, env_name, flag_name, load
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -224,6 +224,15 @@ def test_properties_come_from_all_sources_one_by_one(tmp_path: Path, monkeypatch
 def test_a_variable_may_hold_all_properties_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPATCHER_KAFKA", '{"client.rack": "a"}')
     assert load({}).settings.kafka == {"client.rack": "a"}
+
+
+@pytest.mark.parametrize("name", ["metrics_per_job", "work_topics", "shell_allow", "python_allow"])
+def test_a_variable_may_hold_a_list(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(env_name(name), "/bin/one, two,")
+    assert getattr(load({}).settings, name) == ("/bin/one", "two")
+    monkeypatch.delenv(env_name(name))
+    assert getattr(load({name: "one,two"}).settings, name) == ("one", "two")
+    assert getattr(load({}, toml(tmp_path, f'{name} = ["one", "two"]\n')).settings, name) == ("one", "two")
 
 
 def test_a_variable_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
