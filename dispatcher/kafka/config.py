@@ -26,6 +26,7 @@ REBALANCE_MS = 10_000
 WORK_POLL_MS = 120_000
 STATISTICS_MS = 1_000
 WORK_STATISTICS_MS = 2_000
+WORK_FETCH_BYTES = 16_384
 LARGEST_MESSAGE_BYTES = 100_000_000
 PROPAGATION_MS = 3_000
 CLIENT_LOG = logging.getLogger("dispatcher.kafka.client")
@@ -133,6 +134,7 @@ def worker(connection: Connection, group: str, session_ms: int = SESSION_MS) -> 
         "max.poll.interval.ms": max(WORK_POLL_MS, session_ms),
         "statistics.interval.ms": WORK_STATISTICS_MS,
         "auto.offset.reset": "error",
+        "fetch.message.max.bytes": WORK_FETCH_BYTES,
     }
 
 
