@@ -10,6 +10,7 @@ from dispatcher.core.ledger import Identity
 from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.message import TopicNames
 from dispatcher.core.state import ShardState
+from dispatcher.kafka.rights import Role
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.produce.ledger import check_identity, read_to_end
@@ -19,7 +20,7 @@ from dispatcher.settings import InForce, Settings
 def ledger_states(in_force: InForce) -> list[ShardState]:
     """Return what the ledger says of every shard. Raises TopicsUnfit or LedgerUnfit as a start does."""
     settings, connection = in_force.settings, connection_of(in_force.settings)
-    preflight(in_force, connection)
+    preflight(in_force, connection, Role.READER)
     expected = identity_of(KafkaTopics(connection), TopicNames(settings.prefix), settings.shards)
     return [_state(settings, shard, expected) for shard in range(settings.shards)]
 

@@ -21,15 +21,16 @@ from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.settings import InForce
 
 
-def preflight(in_force: InForce, connection: Connection) -> None:
+def preflight(in_force: InForce, connection: Connection, role: Role = Role.DISPATCHER) -> None:
     """Return when the topics are as they must be and the ledger seems whole; that takes some 0.1 s.
 
+    `role` is what this user is to be allowed for.
     Raises RightsMissing, TopicsUnfit, LedgerUnfit or a kind of it, with the command that mends;
     KafkaUnreachable.
     """
     settings = in_force.settings
     admin, plan = KafkaTopics(connection), plan_of(settings)
-    admin.require(rights(Role.DISPATCHER, settings.prefix), plan.names())
+    admin.require(rights(role, settings.prefix), plan.names())
     findings = _findings(in_force, connection, admin)
     hopeless = [
         one.what for one in findings if one.remedy is Remedy.NONE and one.trouble is not Trouble.PREFIX

@@ -13,6 +13,7 @@ from dispatcher.cli.show import printable, waiting, write_json
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.config import Connection
+from dispatcher.kafka.rights import idle_group
 from dispatcher.kafka.shielded import require_shielded
 from dispatcher.kafka.topic_plan import TopicPlan, topic_plan
 from dispatcher.kafka.topics import KafkaTopics
@@ -83,7 +84,7 @@ def connection_of(settings: Settings) -> Connection:
     brokers = settings.brokers()
     if not settings.kafka_allow_insecure:
         require_shielded(brokers, settings.kafka)
-    return Connection(brokers, properties=settings.kafka)
+    return Connection(brokers, properties=settings.kafka, group=idle_group(settings.prefix))
 
 
 def mend_command(in_force: InForce, *command: str) -> str:

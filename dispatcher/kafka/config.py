@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Config = dict[str, Any]
@@ -38,16 +38,18 @@ class Connection:
 
     `fetch_wait_ms` is how long a broker may hold a fetch that finds nothing; the embedded broker does not
     end the wait when data comes, so there it must be short. Properties may be secret: no `repr` shows them.
+    `group` is what consumers name that join none: the library asks who coordinates it all the same.
     """
 
     bootstrap: str
     client_id: str = "dispatcher"
     properties: Mapping[str, str] = field(default_factory=dict, repr=False)
     fetch_wait_ms: int = 100
+    group: str = "dispatcher.unused"
 
     def named(self, part: str) -> Connection:
         """Return the connection under a client id of its own, `<client id>-<part>`."""
-        return Connection(self.bootstrap, f"{self.client_id}-{part}", self.properties, self.fetch_wait_ms)
+        return replace(self, client_id=f"{self.client_id}-{part}")
 
 
 def shard_producer(connection: Connection, transactional_id: str) -> Config:
@@ -79,7 +81,7 @@ def reader(connection: Connection) -> Config:
     return {
         **_base(connection),
         **_fetching(connection),
-        "group.id": f"{connection.client_id}-unused",
+        "group.id": connection.group,
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
     }
@@ -121,7 +123,8 @@ def worker(connection: Connection, group: str, session_ms: int = SESSION_MS) -> 
 
     Offsets are committed by the worker's transactions alone. It polls all the time, whatever its handlers do;
     the longest pause between polls is that of a slow transaction. Records that were to be read and are gone
-    are told, not passed over in silence. The statistics tell when brokers last answered.
+    are told, not passed over in silence. The statistics tell when brokers last answered. It fetches little of
+    a partition at once: what is fetched and not delivered is thrown away when the partition has to wait.
     """
     return {
         **_base(connection),

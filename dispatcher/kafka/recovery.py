@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from confluent_kafka import (
     Consumer,
@@ -61,9 +61,7 @@ class Look:
     """One look at an installation, for one call of `facts`."""
 
     def __init__(self, connection: Connection, topics: TopicNames, shards: int, depth: Depth) -> None:
-        self._connection = Connection(
-            connection.bootstrap, f"{connection.client_id}-look", connection.properties, _FETCH_WAIT_MS
-        )
+        self._connection = replace(connection.named("look"), fetch_wait_ms=_FETCH_WAIT_MS)
         self._topics = topics
         self._depth = depth
         self._lanes = tuple(topics.lane(lane) for lane in Lane)

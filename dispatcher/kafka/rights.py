@@ -73,9 +73,17 @@ class Need:
     why: str
 
 
+def idle_group(prefix: str) -> str:
+    """Return the group that consumers name which join none."""
+    return f"{prefix}.unused"
+
+
 _READ, _WRITE, _CONFIGS = Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS
 _LEDGER, _EVENTS, _COMMANDS = "{prefix}.ledger", "{prefix}.events", "{prefix}.commands"
 _SHARDS, _DEAD, _LANES = "{prefix}.shards", "{prefix}.dead", "{prefix}.jobs.*"
+_IDLE = Need(
+    Kind.GROUP, idle_group("{prefix}"), (Operation.DESCRIBE,), "named by readers that join none; stays empty"
+)
 
 _READER = (
     Need(Kind.TOPIC, _LANES, (_READ, _CONFIGS), "fires; how long they are kept"),
@@ -84,7 +92,8 @@ _READER = (
     Need(Kind.TOPIC, _COMMANDS, (_READ, _CONFIGS), "what is asked; whether its topic is fit"),
     Need(Kind.TOPIC, _DEAD, (_READ, _CONFIGS), "dead letters; whether their topic is fit"),
     Need(Kind.TOPIC, _SHARDS, (Operation.DESCRIBE, _CONFIGS), "whether the topic is fit"),
-    Need(Kind.TOPIC, OWN, (_READ, _CONFIGS), "fires that jobs send there"),
+    Need(Kind.TOPIC, OWN, (_READ,), "fires that jobs send there"),
+    _IDLE,
 )
 
 TABLE: Mapping[Role, tuple[Need, ...]] = {
@@ -102,6 +111,7 @@ TABLE: Mapping[Role, tuple[Need, ...]] = {
         Need(Kind.TOPIC, _DEAD, (Operation.DESCRIBE, _CONFIGS), "whether the topic is fit"),
         Need(Kind.TOPIC, OWN, (_WRITE, _CONFIGS), "fires; how large they may be"),
         Need(Kind.GROUP, "{prefix}.dispatchers", (_READ,), "which shards are its own"),
+        _IDLE,
         Need(
             Kind.TRANSACTIONAL_ID, "{prefix}-shard-*", (_WRITE,), "fences and commits, one id for each shard"
         ),
@@ -113,6 +123,7 @@ TABLE: Mapping[Role, tuple[Need, ...]] = {
         Need(Kind.TOPIC, _DEAD, (_WRITE, _CONFIGS), "dead letters"),
         Need(Kind.TOPIC, OWN, (_READ,), "fires in those that `work_topics` names"),
         Need(Kind.GROUP, "{prefix}.workers", (_READ,), "which partitions are its own; offsets"),
+        _IDLE,
         Need(
             Kind.TRANSACTIONAL_ID,
             "{prefix}-work-*",

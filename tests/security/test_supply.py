@@ -1,4 +1,4 @@
-"""What comes from elsewhere is pinned by hash, listed, and refused when it is another; builds are repeatable."""
+"""What comes from elsewhere is pinned by hash, listed, and refused if it differs; builds are repeatable."""
 
 from __future__ import annotations
 
