@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit bench simulate torture torture-workers lint format schema lock clean
+.PHONY: help install uninstall run test unit bench simulate torture torture-workers lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,16 @@ format: $(READY) ## Let ruff lay out the code and mend what it can
 
 schema: $(READY) ## Write schedule/schedule.schema.json from the models
 	made=$$($(BIN)/dispatcher schema) && echo "$$made" > schedule/schedule.schema.json
+
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PREFIX := $(or $(PREFIX),/usr/local)
+install uninstall: export PYTHON := $(if $(filter file,$(origin PYTHON)),/usr/bin/python3,$(PYTHON))
+
+install: ## Install on this host, for systemd: DESTDIR=, PREFIX=/usr/local, PYTHON=/usr/bin/python3, WITH=requirements.txt
+	systemd/install
+
+uninstall: ## Take away what install brought; settings, schedule and secrets stay
+	systemd/install uninstall
 
 lock: ## Pin every dependency with its hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet pip-tools
