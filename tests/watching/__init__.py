@@ -1,0 +1,1 @@
+"""What operators watch by: alert rules, the dashboard, and a real Prometheus that scrapes what runs."""
