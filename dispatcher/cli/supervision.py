@@ -56,7 +56,9 @@ def view_of_daemon(daemon: Daemon, shards: int) -> View:
     """Return how a daemon of so many shards is."""
     readiness = daemon.readiness()
     return View(
-        "; ".join([*_refused(daemon), *trouble(daemon.health(), readiness), _work_of(daemon, shards)]),
+        "; ".join([
+            *_refused(daemon), *trouble(daemon.health(), readiness), *_work_of(daemon, shards, readiness)
+        ]),  # fmt: skip
         readiness.healthy,
         standstills(daemon.motions()),
     )
@@ -75,10 +77,11 @@ def _refused(daemon: Daemon) -> Iterator[str]:
         yield f"reload refused: {error}"
 
 
-def _work_of(daemon: Daemon, shards: int) -> str:
+def _work_of(daemon: Daemon, shards: int, readiness: Health) -> Iterator[str]:
     standings = [one for one in daemon.host.standings() if one.taken]
-    if not standings:
-        return "stands by"
-    numbers = ", ".join(str(one.shard) for one in standings)
-    revisions = ", ".join(sorted({one.revision[:12] for one in standings if one.revision}))
-    return f"at work on shards {numbers} of {shards}, schedule {revisions or 'none'}"
+    if standings:
+        numbers = ", ".join(str(one.shard) for one in standings)
+        revisions = ", ".join(sorted({one.revision[:12] for one in standings if one.revision}))
+        yield f"at work on shards {numbers} of {shards}, schedule {revisions or 'none'}"
+    elif readiness.healthy:
+        yield "stands by"
