@@ -55,13 +55,8 @@ def waiting_for(connection: Connection) -> Callable[[], View]:
 def view_of_daemon(daemon: Daemon, shards: int) -> View:
     """Return how a daemon of so many shards is."""
     readiness = daemon.readiness()
-    return View(
-        "; ".join([
-            *_refused(daemon), *trouble(daemon.health(), readiness), *_work_of(daemon, shards, readiness)
-        ]),  # fmt: skip
-        readiness.healthy,
-        standstills(daemon.motions()),
-    )
+    words = [*_refused(daemon), *trouble(daemon.health(), readiness), *_work_of(daemon, shards, readiness)]
+    return View("; ".join(words), readiness.healthy, standstills(daemon.motions()))
 
 
 def trouble(health: Health, readiness: Health) -> Iterator[str]:
