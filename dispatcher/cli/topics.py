@@ -13,7 +13,7 @@ from dispatcher.cli.show import printable, waiting, write_json
 from dispatcher.core.message import TopicNames
 from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.rights import idle_group
+from dispatcher.kafka.rights import Operation, Role, idle_group, rights
 from dispatcher.kafka.shielded import require_shielded
 from dispatcher.kafka.topic_plan import TopicPlan, topic_plan
 from dispatcher.kafka.topics import KafkaTopics
@@ -45,10 +45,12 @@ def ensure(in_force: InForce, *, as_json: bool) -> None:
 
     The number of a topic's partitions is never changed. Exits with 4 when something is left to mend.
     """
+    settings, plan = in_force.settings, plan_of(in_force.settings)
+    wanted = [one for one in rights(Role.SETUP, settings.prefix) if one.operation is not Operation.CREATE]
     with waiting("Ensuring topics"):
-        ensured = _cluster(in_force.settings).ensure(
-            plan_of(in_force.settings), in_force.settings.replication
-        )
+        cluster = _cluster(settings)
+        cluster.require(wanted, plan.names())  # to create may be allowed for the cluster as a whole, too
+        ensured = cluster.ensure(plan, settings.replication)
     if as_json:
         write_json({"done": ensured.done, "left": ensured.left})
     else:

@@ -3,6 +3,8 @@
 # ruff: noqa: SLF001 - the library marks the codes of its own errors, as against a broker's, with an underscore
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from confluent_kafka import KafkaError, KafkaException
 
 from dispatcher.errors import Fenced, TransactionFailed, Unsendable
@@ -81,10 +83,10 @@ def text_of(error: KafkaError) -> str:
     return f"{error.name()}: {error.str()}"
 
 
-def absent(topic: str, error: KafkaError) -> str:
+def absent(topic: str, error: KafkaError, operation: Operation = Operation.DESCRIBE) -> str:
     """Return the sentence about a topic that is not to be found: it is missing, or hidden from this user."""
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return f"{error.name()}: {lack(Kind.TOPIC, topic, Operation.DESCRIBE)}"
+        return f"{error.name()}: {lack(Kind.TOPIC, topic, operation)}"
     return f"topic {topic} is missing, or this user may not DESCRIBE it ({error.name()})"
 
 
@@ -107,15 +109,27 @@ def is_unsendable(error: KafkaError) -> bool:
     return error.code() in _UNSENDABLE
 
 
-def failed_transaction(who: str, step: str, error: KafkaError, index: int | None = None) -> TransactionFailed:
-    """Return the exception that tells what became of a transaction of `who` at `step`."""
+def _unwritten(topics: Sequence[str]) -> str:
+    if len(topics) == 1:
+        return lack(Kind.TOPIC, topics[0], Operation.WRITE)
+    some = ", ".join(topics) or "that it writes to"
+    return f"this user has no right to Write on one of the topics {some}: see `dispatcher rights`"
+
+
+def failed_transaction(
+    who: str, step: str, error: KafkaError, index: int | None = None, topics: Collection[str] = ()
+) -> TransactionFailed:
+    """Return the exception that tells what became of a transaction of `who` at `step`.
+
+    `topics` are those that it writes to, where that is known: brokers do not say of which a right is missing.
+    """
     what = f"{who}: {step} failed with {text_of(error)}"
     if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
         return TransactionFailed(f"{what}; {lack(Kind.TRANSACTIONAL_ID, who, Operation.WRITE)}")
     if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
         return TransactionFailed(f"{what}; this user has no right to Read on its consumer group")
     if error.code() in TOPIC_REFUSED:
-        what = f"{what}; this user has no right to Write on a topic of it: see `dispatcher rights`"
+        what = f"{what}; {_unwritten(sorted(topics))}"
     if is_fenced(error):
         return Fenced(f"{what}; another producer holds the shard, or the broker timed the transaction out")
     if is_unsendable(error):

@@ -31,6 +31,7 @@ from dispatcher.kafka.faults import (
 )
 from dispatcher.kafka.letting_go import close_reader
 from dispatcher.kafka.reading import headers_in, take
+from dispatcher.kafka.rights import Operation
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -71,7 +72,7 @@ class HistoryReader:
             if known.error is None:
                 found[topic] = len(known.partitions)
             elif known.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise RightsMissing((absent(topic, known.error),))
+                raise RightsMissing((absent(topic, known.error, Operation.READ),))
             elif known.error.code() not in NO_TOPIC:
                 raise self._unreachable(known.error)
         return found

@@ -54,7 +54,7 @@ class FireReader:
     """Reads every partition of some topics, committed records only. One thread's own.
 
     `since` is an instant, None for the present end, 0 for all there is. Raises KafkaUnreachable when no
-    broker answers within `seconds`, TopicsUnfit for a topic that is missing.
+    broker answers within `seconds`, TopicsUnfit for a topic that is missing, RightsMissing for a hidden one.
     """
 
     def __init__(
@@ -159,11 +159,15 @@ class CommandWriter:
 def _partitions(consumer: Consumer, topics: Sequence[str], seconds: float) -> list[TopicPartition]:
     found: list[TopicPartition] = []
     missing: list[str] = []
+    hidden: list[str] = []
     for topic in topics:
         known = consumer.list_topics(topic, timeout=seconds).topics[topic]
         if known.error is not None and known.error.code() in NO_TOPIC:
-            missing.append(absent(topic, known.error))
+            some = hidden if known.error.code() in TOPIC_REFUSED else missing
+            some.append(absent(topic, known.error, Operation.READ))
         found.extend(TopicPartition(topic, partition) for partition in known.partitions)
+    if hidden:
+        raise RightsMissing(tuple(hidden))
     if missing:
         raise TopicsUnfit(tuple(missing), "dispatcher topics ensure")
     return found

@@ -1,7 +1,8 @@
 """The least rights that each role needs where brokers deny by default, and the commands that grant them.
 
 This table is the one place: `dispatcher rights` prints it, `SECURITY.md` shows it, a start is checked against
-it, and errors about a right that is missing take their words from it. Describe is implied by Read and Write.
+it, and errors about a right that is missing take their words from it. Describe is implied by Read and Write,
+DescribeConfigs by AlterConfigs.
 Patterns name the installation's prefix, `{prefix}`; a pattern that ends in `*` stands for all that begin so.
 """
 
@@ -147,7 +148,7 @@ TABLE: Mapping[Role, tuple[Need, ...]] = {
         Need(
             Kind.TOPIC,
             "{prefix}.*",
-            (Operation.CREATE, Operation.DESCRIBE, _CONFIGS, Operation.ALTER_CONFIGS),
+            (Operation.CREATE, Operation.DESCRIBE, Operation.ALTER_CONFIGS),
             "creates topics and mends their settings",
         ),
     ),

@@ -7,7 +7,7 @@ quick and clean costs the producer: a new one has a new epoch, which makes the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, takewhile
 
 from confluent_kafka import Message, TopicPartition
@@ -147,7 +147,7 @@ class KafkaShardLog:
         try:
             fault = transactor.stage(outgoing, isolate=isolate, dating=dating, over=over)
             if fault is not None:
-                raise self._failed(fault)
+                raise self._failed(fault, {one[0] for one in outgoing})
             clean = True
         finally:
             if not clean:
@@ -161,8 +161,8 @@ class KafkaShardLog:
             f" {SUSPECT_COMMIT_SECONDS * 1000:.0f} ms and one are clean: it may have been sent twice"
         )
 
-    def _failed(self, fault: Fault) -> TransactionFailed:
-        return failed_transaction(self._id, fault.step, fault.error, fault.index)
+    def _failed(self, fault: Fault, topics: Collection[str] = ()) -> TransactionFailed:
+        return failed_transaction(self._id, fault.step, fault.error, fault.index, topics)
 
 
 def _record(message: Message) -> LedgerRecord:

@@ -53,7 +53,8 @@ class TogetherWriter:
                 return
             self.close()
             if fault is not None:
-                failure = failed_transaction(self._id, fault.step, fault.error, fault.index)
+                topics = {one[0] for one in outgoing}
+                failure = failed_transaction(self._id, fault.step, fault.error, fault.index, topics)
             if isinstance(failure, Unsendable) and (failure.index is not None or tried > 0):
                 raise failure
             if offset >= 0 and self._landed(outgoing[-1], offset):
