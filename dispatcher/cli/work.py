@@ -20,7 +20,6 @@ from dispatcher.core.message import TopicNames
 from dispatcher.core.scaling import ScalingLimits
 from dispatcher.errors import TopicsUnfit
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.directory import KafkaTopicDirectory
 from dispatcher.kafka.rights import Role, rights
 from dispatcher.kafka.sender import Sender
 from dispatcher.kafka.topics import KafkaTopics
@@ -79,8 +78,8 @@ def worker_of(in_force: InForce, connection: Connection, tracer: Tracer | None =
     admin.require(rights(Role.WORKER, settings.prefix, settings.work_topics), plan_of_topics.names())
     if faults := admin.check(plan_of_topics):
         raise TopicsUnfit(faults, mend_command(in_force))
-    dead = KafkaTopicDirectory(named).facts(topics.dead)
-    if dead is None:
+    dead_partitions = admin.partitions(topics.dead)
+    if dead_partitions is None:
         raise TopicsUnfit((f"topic {topics.dead} is missing",), mend_command(in_force))
     sender = Sender(named)
     means = Means(
@@ -102,7 +101,7 @@ def worker_of(in_force: InForce, connection: Connection, tracer: Tracer | None =
     shop = Shop(
         settings.instance,
         settings.shards,
-        dead.partitions,
+        dead_partitions,
         ScalingLimits(
             least=settings.seats_least,
             most=settings.seats_most,

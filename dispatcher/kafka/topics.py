@@ -85,6 +85,11 @@ class KafkaTopics:
             self._await(lambda: not self._broken([shape for shape, _ in broken]))
         return Ensured(done, (*failed, *(fault for fault in self.check(plan) if fault not in failed)))
 
+    def partitions(self, topic: str) -> int | None:
+        """Return how many partitions a topic has, None when it is missing or may not be described."""
+        found = self._describe([topic])[topic]
+        return None if isinstance(found, str) else len(found.partitions)
+
     def require(self, wanted: Iterable[Right], names: Sequence[str]) -> None:
         """Return when this user has the rights wanted, as far as brokers tell. Raises RightsMissing.
 
