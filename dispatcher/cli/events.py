@@ -40,6 +40,26 @@ _KAFKA = """\
 members below (in parentheses: some have it) and `v`, the version of its form, 1.
 `dispatcher tail --topic <prefix>.events --json` prints them.
 """
+_ONE_FIRE = """
+## One fire, from its commit to its end
+
+With `log_level` at `debug` the fire's id stands in the line of its commit, in its records, and in the line of
+each run. Where a supervisor keeps the log, `journalctl -o cat` or `kubectl logs` takes the file's place:
+
+```console
+$ dispatcher tail --topic <prefix>.jobs.high --topic <prefix>.events --from 2026-11-29T12:28:00Z \\
+>   --no-follow --json > kafka.jsonl
+$ grep -hF nightly-report@2026-11-29T12:28:10Z dispatcher.log kafka.jsonl worker.log |
+>   jq -c '[.timestamp, .event // .headers.ce_type, .attempt // .headers.attempt, .topic, .outcome]' | sort
+["2026-11-29T12:28:10.001Z","dispatcher.fire","1","dispatcher.jobs.high",null]
+["2026-11-29T12:28:10.016495Z","fire.committed",1,"dispatcher.jobs.high",null]
+["2026-11-29T12:28:10.053825Z","run.ended",1,"dispatcher.jobs.high","retrying"]
+["2026-11-29T12:28:10.193Z","run.retrying","1","dispatcher.events",null]
+["2026-11-29T12:28:10.524Z","dispatcher.fire","2","dispatcher.jobs.high",null]
+["2026-11-29T12:28:10.563277Z","fire.committed",2,"dispatcher.jobs.high",null]
+["2026-11-29T12:28:10.599774Z","run.ended",2,"dispatcher.jobs.high","dead"]
+["2026-11-29T12:28:10.669Z","run.dead","2","dispatcher.events",null]
+```"""
 
 
 @click.command(
@@ -62,6 +82,7 @@ def _page() -> Iterator[str]:
     yield _KAFKA
     yield from _table(("type", "by", "value", "meaning"), map(_told, sorted(EVENT_TYPES.values(), key=_name)))
     yield from _table(("header", "holds"), ((f"`{name}`", text) for name, text in HEADERS.items()), last=True)
+    yield _ONE_FIRE
 
 
 def _name(one: LogEvent | EventType) -> str:
