@@ -27,6 +27,8 @@ RELOAD_SECONDS = 10.0
 """How long a reload may take before the supervisor is told to go on; it goes on all the same."""
 EXTENDED_SECONDS = 60.0
 EXTEND_EVERY_SECONDS = 15.0
+END_SPARE_SECONDS = 20.0
+"""What an end may take beyond what it is meant to: clients are let go of with limits of their own."""
 STATUS_EVERY_SECONDS = 5.0
 _LONGEST_STATUS = 1000
 _SEND_SECONDS = 0.5
@@ -101,6 +103,10 @@ def status(text: str) -> str:
     return "STATUS=" + (line if len(line) <= _LONGEST_STATUS else line[: _LONGEST_STATUS - 1] + "…")
 
 
+def _extend(seconds: float) -> str:
+    return f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}"
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A process as its supervisor is to see it: in words, whether ready, and what stands still."""
@@ -125,6 +131,7 @@ class Herald:
         self._look: Callable[[], View] = lambda: View("starting")
         self._reloaded: Callable[[], bool] = lambda: True
         self._words: SimpleQueue[_Word] = SimpleQueue()
+        self._end_seconds = 0.0
         self._ready = self._stopping = False
         self._reload_until: float | None = None
         self._told, self._told_at = "", float("-inf")
@@ -147,9 +154,19 @@ class Herald:
         """Wait for the end."""
         return self._loop.join(deadline)
 
-    def show(self, look: Callable[[], View], *, reloaded: Callable[[], bool] = lambda: True) -> None:
-        """Have the process looked at by `look` from now on; `reloaded` says whether a reload is through."""
+    def show(
+        self,
+        look: Callable[[], View],
+        *,
+        reloaded: Callable[[], bool] = lambda: True,
+        end_seconds: float | None = None,
+    ) -> None:
+        """Have the process looked at by `look` from now on; `reloaded` says whether a reload is through.
+
+        `end_seconds` is how long a stop may take; None: as long as was said before.
+        """
         self._look, self._reloaded = look, reloaded
+        self._end_seconds = self._end_seconds if end_seconds is None else end_seconds
         self._words.put(_Word.LOOK)
 
     def reloading(self) -> None:
@@ -172,7 +189,8 @@ class Herald:
             return 0.0
         if word is _Word.STOPPING and not self._stopping:
             self._stopping = True
-            self._notifier.send("STOPPING=1", status("stopping"))
+            limit = _extend(self._end_seconds + END_SPARE_SECONDS)
+            self._notifier.send("STOPPING=1", limit, status("stopping"))
         if word is _Word.RELOADING and self._ready and not self._stopping:
             self._begin_reload()
         through = self._reload_is_through()  # asked before the look, which then tells what came of it
@@ -213,7 +231,7 @@ class Herald:
             self._told, self._told_at = words, now
         elif not self._ready and not view.still and now - self._extended_at >= EXTEND_EVERY_SECONDS:
             self._extended_at = now
-            self._notifier.send(f"EXTEND_TIMEOUT_USEC={round(EXTENDED_SECONDS * 1e6)}")
+            self._notifier.send(_extend(EXTENDED_SECONDS))
         self._tell_words(words, now)
         self._tell_alive(view, now)
 

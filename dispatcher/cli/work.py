@@ -59,7 +59,7 @@ def work(in_force: InForce) -> None:
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
     with traces(settings, "dispatcher-worker") as tracer, supervised() as herald:
-        herald.show(waiting_for(connection))
+        herald.show(waiting_for(connection), end_seconds=settings.stop_seconds)
         cluster = await_kafka(connection, settings.wait_seconds)
         directory = settings.lock_dir or lock_directory(os.environ)
         with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):

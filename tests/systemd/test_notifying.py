@@ -16,6 +16,7 @@ from broker.tools import installed
 from systemd.supervisor import Message, Supervised
 
 pytestmark = pytest.mark.broker
+STOPPING = {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "30000000", "STATUS": "stopping"}
 HANGING = Path(__file__).with_name("hanging.py")
 
 
@@ -73,7 +74,7 @@ def test_a_dispatcher_tells_of_its_start_its_reloads_and_its_end(
         assert refused.endswith(f"at work on shards 0, 1, 2, 3 of 4, schedule {revision}")
 
         process.send(signal.SIGTERM)
-        assert process.next("STOPPING") == {"STOPPING": "1", "STATUS": "stopping"}
+        assert process.next("STOPPING") == STOPPING
         assert process.wait() == 0
         assert process.said("READY") == ["1", "1", "1"]
 
@@ -108,7 +109,7 @@ def test_a_worker_tells_of_its_start_and_its_end(kafka: str, prefix: str, tmp_pa
         assert process.next("READY")["STATUS"].endswith("seats busy, 0 runs wait")
         process.next("WATCHDOG", 5)
         process.send(signal.SIGTERM)
-        assert process.next("STOPPING") == {"STOPPING": "1", "STATUS": "stopping"}
+        assert process.next("STOPPING") == STOPPING
         assert process.wait() == 0
         assert process.said("READY") == ["1"]
 

@@ -256,13 +256,14 @@ def test_a_reload_before_ready_is_part_of_the_start(bench: Bench, supervisor: Su
 
 def test_an_end_is_told_once_and_nothing_counts_as_still_then(watched: Bench, supervisor: Supervisor) -> None:
     bench = watched
+    bench.herald.show(lambda: View("starting"), end_seconds=10)
     bench.step(ready=True)
     supervisor.heard()
     bench.herald.stopping()
     bench.herald.stopping()
     bench.herald.reloading()
     bench.step()
-    assert supervisor.heard() == [["STOPPING=1", "STATUS=stopping"]]
+    assert supervisor.heard() == [["STOPPING=1", "EXTEND_TIMEOUT_USEC=30000000", "STATUS=stopping"]]
     bench.step(15, still=(STILL,))
     assert supervisor.heard() == [["STATUS=stopping"], ["WATCHDOG=1"]]
     bench.herald.ended("failed: no\nbroker")
