@@ -94,6 +94,8 @@ _READER = (
     Need(Kind.TOPIC, _DEAD, (_READ, _CONFIGS), "dead letters; whether their topic is fit"),
     Need(Kind.TOPIC, _SHARDS, (Operation.DESCRIBE, _CONFIGS), "whether the topic is fit"),
     Need(Kind.TOPIC, OWN, (_READ,), "fires that jobs send there"),
+    Need(Kind.GROUP, "{prefix}.dispatchers", (Operation.DESCRIBE,), "who is at work"),
+    Need(Kind.GROUP, "{prefix}.workers", (Operation.DESCRIBE,), "who is at work"),
     _IDLE,
 )
 
@@ -199,7 +201,9 @@ def table() -> str:
     """Return the table as Markdown."""
     lines = ["| role | resource | operations | for |", "|---|---|---|---|"]
     for role, needs in TABLE.items():
-        for need in needs:
+        if role is Role.OPERATOR:
+            lines.append(f"| {role} | all that a reader needs, and: | | |")
+        for need in needs[len(_READER) :] if role is Role.OPERATOR else needs:
             resource = need.pattern if need.pattern == OWN else f"`{need.pattern}`"
             kind, operations = need.kind.replace("-", " "), ", ".join(need.operations)
             lines.append(f"| {role} | {kind} {resource} | {operations} | {need.why} |")

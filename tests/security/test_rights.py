@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from broker.process import Dispatcher, until
-from broker.tools import create
+from broker.tools import create, eventually
 from click.testing import CliRunner
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__ is not complete
     AlterConfigOpType,
@@ -24,7 +24,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
 )
 
 from dispatcher.cli.root import root
-from dispatcher.kafka.rights import Kind, Operation, Right, Role, rights
+from dispatcher.core.message import TopicNames
+from dispatcher.errors import RightsMissing, TransactionFailed
+from dispatcher.kafka.rights import Kind, Operation, Right, Role, lack, rights
+from dispatcher.kafka.shard_log import KafkaShardLog
+from dispatcher.kafka.topic_plan import topic_plan
+from dispatcher.kafka.topics import KafkaTopics
 from security.site import Decision, Site
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
@@ -104,7 +109,10 @@ def set_up(place: Installation) -> None:
     ensure = partial(place.done, Role.SETUP, "topics", "ensure", "--replication", "1")
     assert "created topic" in ensure()
     place.site.admin.incremental_alter_configs([resource])[resource].result(20)
-    until(lambda: "set cleanup.policy to delete" in ensure(), "the setting to be mended", SECONDS)
+    mended = "set cleanup.policy to delete"
+    until(
+        lambda: mended in place.tell(Role.SETUP, "topics", "ensure")[1], "the setting to be mended", SECONDS
+    )
 
 
 def operate(place: Installation) -> None:
@@ -116,13 +124,14 @@ def operate(place: Installation) -> None:
     ask("resume", "beat")
     until(lambda: "doomed!a" in ask("dead", "list"), "a dead letter", SECONDS)
     ask("dead", "retry", "--all", "--yes")
+    until(lambda: "doomed!a" in ask("dead", "list"), "the letter of the last try", SECONDS)
 
 
 def look(place: Installation) -> None:
     """Do what a reader does."""
     for words in (
         ("verify",), ("tail", "--from", "beginning", "--no-follow"), ("next", "--in-force"),
-        ("missed", "--in-force"), ("dead", "list"), ("topics", "check"),
+        ("missed", "--in-force"), ("status",), ("dead", "list"), ("topics", "check"),
     ):  # fmt: skip
         place.done(Role.READER, *words)
 
@@ -146,3 +155,100 @@ def test_every_right_of_the_table_was_used(installation: Installation, role: Rol
     wanted = [right for right in needed(role) if right not in inherited]
     unused = [right.text() for right in wanted if not any(covers(right, one, role) for one in seen)]
     assert unused == []
+
+
+PLAN = topic_plan(TopicNames(PREFIX), 4)
+
+
+def lacking(right: Right) -> set[str]:
+    """Return the sentences about a right that is missing; of one on all of a prefix, about each topic."""
+    names = [name for name in PLAN.names() if name.startswith(right.name)] if right.prefixed else [right.name]
+    return {lack(right.kind, name, right.operation) for name in names}
+
+
+def faults(place: Installation, role: Role) -> set[str]:
+    """Return what a start tells the user of a role that it lacks."""
+    try:
+        KafkaTopics(place.site.connection(role)).require(needed(role), PLAN.names())
+    except RightsMissing as error:
+        return set(error.faults)
+    return set()
+
+
+def _are_told(place: Installation, role: Role, sentences: set[str]) -> bool:
+    return sentences <= faults(place, role)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_start_names_each_right_that_is_missing_and_what_grants_it(
+    installation: Installation, role: Role
+) -> None:
+    asked = [
+        right for right in needed(role)
+        if right.kind is not Kind.TRANSACTIONAL_ID and right.operation is not Operation.CREATE
+    ]  # fmt: skip
+    assert faults(installation, role) == set()
+    for right in asked:
+        told = lacking(right)
+        with installation.site.without(role, right):
+            eventually(partial(_are_told, installation, role, told))
+        eventually(lambda: not faults(installation, role))
+        for sentence in told:
+            assert f"--operation {right.operation} --{right.kind} " in sentence
+
+
+def right(role: Role, operation: Operation, name: str) -> Right:
+    """Return the right of the table on a resource."""
+    (found,) = (one for one in needed(role) if one.operation is operation and one.name == f"{PREFIX}{name}")
+    return found
+
+
+READ, WRITE, CREATE = Operation.READ, Operation.WRITE, Operation.CREATE
+
+
+@pytest.mark.parametrize(
+    ("role", "operation", "name", "words"),
+    [
+        (Role.DISPATCHER, WRITE, ".events", ("run", "--schedule", "absent.json")),
+        (Role.DISPATCHER, READ, ".dispatchers", ("run", "--schedule", "absent.json")),
+        (Role.WORKER, READ, ".jobs.", ("work",)),
+        (Role.WORKER, READ, ".workers", ("work",)),
+        (Role.READER, READ, ".jobs.", ("tail", "--from", "beginning", "--no-follow")),
+        (Role.READER, READ, ".events", ("verify",)),
+        (Role.READER, READ, ".ledger", ("verify",)),
+        (Role.READER, READ, ".ledger", ("next", "--in-force")),
+        (Role.READER, READ, ".dead", ("dead", "list")),
+        (Role.OPERATOR, WRITE, ".commands", ("pause", "beat")),
+        (Role.OPERATOR, READ, ".events", ("trigger", "beat", "--timeout", "5")),
+        (Role.OPERATOR, WRITE, ".dead", ("dead", "drop", "--all", "--yes")),
+        (Role.OPERATOR, WRITE, "-cli-", ("dead", "drop", "--all", "--yes")),
+    ],
+)
+def test_a_command_fails_and_names_the_right_that_is_missing(
+    installation: Installation, role: Role, operation: Operation, name: str, words: tuple[str, ...]
+) -> None:
+    missing = right(role, operation, name)
+    with installation.site.without(role, missing):
+        code, text = installation.tell(role, *words)
+    assert code in {1, 4}
+    assert "this user has no right to" in text
+    assert f"{operation} on {missing.kind.replace('-', ' ')} {missing.name}" in text
+    assert f"--operation {operation} --{missing.kind} {missing.name}" in text
+
+
+def test_a_shard_that_may_not_use_its_transactional_id_says_so(installation: Installation) -> None:
+    names = TopicNames(PREFIX)
+    missing = right(Role.DISPATCHER, WRITE, "-shard-")
+    log = KafkaShardLog(installation.site.connection(Role.DISPATCHER), names, 0)
+    with installation.site.without(Role.DISPATCHER, missing), pytest.raises(TransactionFailed) as refused:
+        log.fence()
+    log.close()
+    assert lack(Kind.TRANSACTIONAL_ID, f"{PREFIX}-shard-0", WRITE) in str(refused.value)
+
+
+def test_a_topic_that_may_not_be_created_is_told_with_the_right(installation: Installation) -> None:
+    plan = topic_plan(TopicNames(f"{PREFIX}.other"), 1, 1)
+    topics = KafkaTopics(installation.site.connection(Role.SETUP))
+    with installation.site.without(Role.SETUP, right(Role.SETUP, CREATE, ".")):
+        left = topics.ensure(plan, 1).left
+    assert any(lack(Kind.TOPIC, f"{PREFIX}.other.ledger", CREATE) in fault for fault in left)

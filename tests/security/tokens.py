@@ -22,7 +22,7 @@ class Issuer:
 
     def __init__(self, directory: Path, secret: str) -> None:
         self.secret = secret
-        self.issued: list[str] = []
+        self.issued_tokens: list[str] = []
         self.keys = directory / "jwks.json"
         self._key = directory / "token.key"
         _openssl("genrsa", "-out", str(self._key), "2048")
@@ -67,9 +67,10 @@ class Issuer:
                 if secret != issuer.secret:
                     self._answer(401, {"error": "invalid_client"})
                     return
-                issuer.issued.append(who)
+                token = issuer.token(who)
+                issuer.issued_tokens.append(token)
                 self._answer(200, {
-                    "access_token": issuer.token(who), "token_type": "bearer", "expires_in": LIFE_SECONDS,
+                    "access_token": token, "token_type": "bearer", "expires_in": LIFE_SECONDS,
                 })  # fmt: skip
 
             def _answer(self, status: int, body: dict[str, Any]) -> None:
