@@ -82,13 +82,12 @@ def test_the_end_of_a_run_has_a_line() -> None:
     end = End(run.delivery, SETTLER.ended(run, Failed("no", final=True), T, T + 7), "http", (T, T + 7))
     with capture_logs() as lines:
         told_by(at(logging.DEBUG))(end)
-    assert lines == [
-        {
-            "event": "run.ended", "log_level": "debug", "shard": 0,
-            "fire": FIRE, "job": "nightly", "attempt": 3, "outcome": "dead", "handler": "http", "topic": "d.jobs.normal", "partition": 7, "offset": 42,
-            "took": 7,
-        }
-    ]  # fmt: skip
+    (line,) = lines
+    assert line == {
+        "event": "run.ended", "log_level": "debug", "shard": 0,
+        "fire": FIRE, "job": "nightly", "attempt": 3, "outcome": "dead", "handler": "http",
+        "topic": "d.jobs.normal", "partition": 7, "offset": 42, "took": 7,
+    }  # fmt: skip
 
 
 def test_what_is_no_fire_has_a_line_that_says_where_it_lies() -> None:
