@@ -90,12 +90,14 @@ class Comparer:
             raise ScheduleUnreadable(f"{self._ask.path}: the process that compares it has no pipes")
         timer = threading.Timer(self._limit, child.kill)
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
             self._send(child.stdin, bases)
             return self._received(child.stdout, bases, sighting)
         except (OSError, wire.Truncated):
             raise ScheduleUnreadable(self._end_of(child, timer)) from None
+        except RuntimeError as error:  # of the timer: nobody could end the child
+            raise ScheduleUnreadable(f"{self._ask.path}: cannot be compared just now: {error}") from error
         finally:
             timer.cancel()
             _close(child)

@@ -31,7 +31,11 @@ def let_go(producer: Producer, *, abort: bool) -> None:
 def close_reader(consumer: Consumer, seconds: float = 2.0) -> None:
     """Close a consumer, but wait no longer than `seconds`: a close can hang while brokers are away."""
     closing = threading.Thread(target=_close, args=(consumer,), name="closing a reader", daemon=True)
-    closing.start()
+    try:
+        closing.start()
+    except RuntimeError:  # no thread is left, and this one's client holds some
+        _close(consumer)
+        return
     closing.join(seconds)
     if closing.is_alive():
         _LOG.warning("a consumer did not close within %s s and is left to itself", seconds)

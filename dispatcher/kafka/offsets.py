@@ -11,6 +11,7 @@ from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import error_of, text_of
+from dispatcher.kafka.making import made
 from dispatcher.ports import LogEnds
 
 _CONNECT_SECONDS = 1.0
@@ -22,7 +23,7 @@ def partition_ends(connection: Connection, topic: str, partition: int, seconds: 
 
     Every error is tried again until then: a new leader may not know its high watermark yet (KIP-207).
     """
-    admin = AdminClient(config.admin(connection))
+    admin = made(AdminClient, config.admin(connection))
     end = time.monotonic() + seconds
     _connect(admin, topic)
     low = _ask(admin, TopicPartition(topic, partition), OffsetSpec.earliest(), end)  # type: ignore[no-untyped-call]  # no stub

@@ -13,6 +13,7 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, OUT_OF_RANGE, error_of, text_of, unread
 from dispatcher.kafka.letting_go import close_reader
+from dispatcher.kafka.making import made
 
 BATCH = 500
 _UNFIT = OUT_OF_RANGE | NO_TOPIC
@@ -29,7 +30,7 @@ def read_partition(
     last. Raises KafkaUnreachable after `stall_seconds` without progress, LedgerUnfit for an offset or a
     topic that is not there.
     """
-    consumer = Consumer(config.reader(connection))
+    consumer = made(Consumer, config.reader(connection))
     try:
         consumer.assign([start])
         position, moved = start.offset, time.monotonic()

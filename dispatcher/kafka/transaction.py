@@ -28,6 +28,7 @@ from dispatcher.kafka.faults import (
     unknown_topic,
 )
 from dispatcher.kafka.letting_go import let_go
+from dispatcher.kafka.making import made
 
 _CONNECT_SECONDS = 1.0
 ISOLATE_SECONDS = 0.5 * TRANSACTION_TIMEOUT_MS / 1000
@@ -128,7 +129,7 @@ class Transactor:
         self._turn = means.turn
         self._may_abort = False
         self._stage_seconds = 0.0
-        self._producer = means.producer(config.shard_producer(connection, transactional_id))
+        self._producer = made(means.producer, config.shard_producer(connection, transactional_id))
 
     def init(self, topic: str) -> KafkaError | None:
         """Take over the id; repeat the call in slices. Return the last error, None when it is ours.
