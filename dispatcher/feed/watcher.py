@@ -8,6 +8,7 @@ polls, which it does slowly in any case.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,17 @@ def places_of(path: str) -> Places:
     return {directory: frozenset(names) for directory, names in found.items()}
 
 
+def _more_of(error: OSError | RuntimeError) -> str:
+    """Return what to do about an error of the kernel's limits."""
+    match getattr(error, "errno", None):
+        case errno.EMFILE:
+            return "raise fs.inotify.max_user_instances, or this process's limit of open files"
+        case errno.ENOSPC:
+            return "raise fs.inotify.max_user_watches"
+        case _:
+            return "if that is too slow, lower poll_seconds"
+
+
 def _parts(path: Path) -> list[Path]:
     return [Path(part) for part in path.parts]
 
@@ -114,7 +126,7 @@ class Watcher:
                     "schedule.unwatched",
                     file=self._path,
                     reason=str(error),
-                    advice="changes are found by polling; raise fs.inotify.max_user_watches",
+                    advice=f"changes are found by polling; {_more_of(error)}",
                 )
 
     def stop(self) -> None:
