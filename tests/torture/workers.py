@@ -90,6 +90,11 @@ class Process:
         self._process.send_signal(number)
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def code(self) -> int | None:
         return None if self._process is None else self._process.poll()
 
