@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -24,6 +25,7 @@ from dispatcher.core.batch import Limits
 from dispatcher.core.cron import engine_version
 from dispatcher.core.diagnosis import unread_commands
 from dispatcher.core.health import Health
+from dispatcher.core.job import Job
 from dispatcher.core.ledger import Identity
 from dispatcher.core.message import TopicNames
 from dispatcher.core.zone import tzdata_version
@@ -35,8 +37,10 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.membership import Membership, OwnershipHooks
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.tail import LedgerTail
+from dispatcher.observe.absence import AbsenceWatch
 from dispatcher.observe.tracing import Tracer
 from dispatcher.ports import TopicDirectory
+from dispatcher.produce.counting import Counting
 from dispatcher.produce.health import Membership as Told
 from dispatcher.produce.health import judge, judge_ready
 from dispatcher.produce.health_watch import HealthWatch
@@ -44,6 +48,7 @@ from dispatcher.produce.host import ShardHost
 from dispatcher.produce.ownership import Ownership
 from dispatcher.produce.wiring import Surroundings
 from dispatcher.service import Deadline, Motion, Service
+from dispatcher.standstill import standstills
 
 COLLECTOR = (100_000, 50, 1_000)
 """A full collection walks every job and holds all threads meanwhile: it must be rare."""
@@ -113,6 +118,7 @@ class Plant:
     session_ms: int = 6_000
     limits: Limits = field(default_factory=Limits)
     tracer: Tracer | None = None
+    counted_jobs: tuple[str, ...] = ()
 
 
 class Daemon:
@@ -121,14 +127,16 @@ class Daemon:
     def __init__(self, cluster: Cluster, plant: Plant, clock: Clock | None = None) -> None:
         self._plant = plant
         self._cluster = cluster
+        self.shards = plant.shards
         self._clock = clock or SystemClock()
         self._words: SimpleQueue[Word] = SimpleQueue()
         self._reloads, self._look = 0, (0, 0)
         """How many reloads were asked for; how many the feed was told of, and by which number it answers."""
         self._error: BaseException | None = None
+        self._ending = False
         self._say = structlog.get_logger()
         connection, topics = cluster.connection, cluster.topics
-        self._tail = LedgerTail(connection, topics, self._failed, caught_up=self._caught_up)
+        self.tail = LedgerTail(connection, topics, self._failed, caught_up=self._caught_up)
         self._commands = CommandReader(
             connection,
             topics,
@@ -136,11 +144,13 @@ class Daemon:
             self._failed,
         )
         self.host = ShardHost(
-            self._surroundings(), copy=self._tail.hand_over, release=self._release, hopeless=self._hopeless
+            self._surroundings(), copy=self.tail.hand_over, release=self._release, hopeless=self._hopeless
         )
         self._ownership = Ownership(self.host, failed=self._failed)
         hooks = OwnershipHooks(self._ownership.assigned, self._ownership.revoked, self._ownership.lost)
         self._membership = self._member(hooks)
+        stands = self.tail.stands.position_of
+        self.absence = AbsenceWatch(plant.shards, self._clock, stands, self._jobs_of, failed=self._failed)
         self._health_watch = HealthWatch(self.health, failed=self._failed)
         self.feed = Feed(
             str(plant.schedule),
@@ -158,7 +168,7 @@ class Daemon:
         gc.set_threshold(*COLLECTOR)
         sys.setswitchinterval(SWITCH_SECONDS)
         for shard in range(self._plant.shards):
-            self._tail.follow(shard)
+            self.tail.follow(shard)
         started: list[Service] = []
         try:
             for service in self._services():
@@ -200,7 +210,7 @@ class Daemon:
         The feed is not among them: one that hangs, as a file's system may, costs edits and no fire.
         """
         return {
-            "ledger tail": self._tail.motion,
+            "ledger tail": self.tail.motion,
             "commands": self._commands.motion,
             "ownership": self._ownership.motion,
             "membership": self._membership.motion,
@@ -210,20 +220,30 @@ class Daemon:
     def health(self) -> Health:
         """Return whether this replica may claim to be well, and why not. Any thread may ask; cheap."""
         silence_ms = self._membership.silence() * 1000
-        return judge(self.host.standings(), silence_ms, self._clock.read().monotonic)
+        judged = judge(self.host.standings(), silence_ms, self._clock.read().monotonic)
+        return Health((*judged.reasons, *standstills(self.motions())))
 
     def readiness(self) -> Health:
         """Return whether this replica does its part, owning shards or standing by; the same holds."""
+        if self._ending:
+            return Health(("this replica is stopping",))
         answered, assigned = self._ownership.standing()
         told = Told(answered, assigned, self._membership.silence() * 1000)
-        stands = map(self._tail.stands.position_of, range(self._plant.shards))
+        stands = map(self.tail.stands.position_of, range(self._plant.shards))
         in_force = any(one is not None and one.revision for one in stands)
         return judge_ready(self.host.standings(), told, in_force=in_force)
+
+    def _jobs_of(self, shard: int) -> tuple[int, tuple[Job, ...]] | None:
+        base = self.host.base(shard)
+        return self.tail.jobs_of(shard) if base is None else (base.change, base.jobs)
 
     def _services(self) -> tuple[Service, ...]:
         """Return everything that runs, in the order of starting."""
         watch = self._health_watch
-        return self._tail, self._commands, self._ownership, self.feed, self._membership, watch
+        return (
+            *(self.tail, self.absence, self._commands, self._ownership),
+            *(self.feed, self._membership, watch),
+        )
 
     def _surroundings(self) -> Surroundings:
         cluster, plant = self._cluster, self._plant
@@ -241,11 +261,12 @@ class Daemon:
             listen=self._commands.attach,
             failed=self._failed,
             fenced=self._fenced,
+            counting=partial(Counting, plant.counted_jobs),
             committed=None if plant.tracer is None else plant.tracer.committed,
         )
 
     def _caught_up(self, shard: int) -> None:
-        owner = self._tail.owner_of(shard)
+        owner = self.tail.owner_of(shard)
         if owner is not None and owner.instance == self._plant.instance:
             self._ownership.ours_before(shard)
 
@@ -269,11 +290,13 @@ class Daemon:
 
     def _shut_down(self, started: list[Service]) -> None:
         """Stop with the flow: no more changes, then no more fires, then no more membership."""
+        self._ending = True
         self._say.info("daemon.stopping")
         deadline = Deadline(self._plant.stop_seconds)
         order: list[Service] = [
-            self._health_watch, self.feed, self._ownership, self._membership, self._commands, self._tail
-        ]  # fmt: skip
+            *(self._health_watch, self.feed, self._ownership, self._membership, self._commands),
+            *(self.absence, self.tail),
+        ]
         for service in order:
             if service in started:
                 service.stop()
@@ -298,7 +321,7 @@ class Daemon:
 
     def _release(self, shard: int) -> None:
         self._commands.detach(shard)
-        self._tail.follow(shard)
+        self.tail.follow(shard)
 
     def _deliver(
         self, shard: int, next_offset: int, _key: object, value: bytes | None, _headers: object

@@ -1,4 +1,4 @@
-"""The worker: the one place where the pool, its Kafka side and its views are connected.
+"""The worker: the one place where the pool and its Kafka side are connected.
 
 commands (cancel) ─┐
 lanes → log → pool → seats → handlers; its figures go to whoever asks for them
@@ -14,7 +14,6 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
-from dispatcher.api.figures_server import FiguresServer
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.core.command import BadCommandError, Command, decode_command
 from dispatcher.core.health import Health
@@ -28,7 +27,6 @@ from dispatcher.core.settling import Settler
 from dispatcher.errors import DispatcherError
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.live import FireReader
-from dispatcher.observe.pool_figures import PoolFigures
 from dispatcher.observe.tracing import Tracer
 from dispatcher.ports import WorkHooks, WorkLog
 from dispatcher.service import Deadline, Loop, Motion, Service
@@ -58,7 +56,6 @@ class Shop:
     shards: int
     dead_partitions: int
     scaling: ScalingLimits
-    address: str | None = None
     habits: Habits = field(default_factory=Habits)
     tracer: Tracer | None = None
 
@@ -156,9 +153,7 @@ class Worker:
             connection, topics, clock.read().now - CANCELS_SINCE_MS, self.pool.cancel, failed=self._failed
         )
         self._services: list[Service] = [self._cancels, self.pool]
-        if shop.address is not None:
-            figures = PoolFigures(lambda: self.pool.figures)
-            self._services.append(FiguresServer(shop.address, figures.text, figures.wanted))
+        self._ending = False
 
     def run(self) -> None:
         """Work until `stop`. Raises the DispatcherError that made going on impossible."""
@@ -187,6 +182,8 @@ class Worker:
 
     def readiness(self) -> Health:
         """Return whether this worker takes what is fired, and why not; the same holds."""
+        if self._ending:
+            return Health(("this worker is stopping",))
         return judge_worker_ready(self.pool.pulse, self._clock.read().monotonic)
 
     def motions(self) -> dict[str, Motion]:
@@ -205,10 +202,11 @@ class Worker:
         return True
 
     def _shut_down(self, started: list[Service]) -> None:
-        """Stop the pool, which drains, then what it needs; whoever shows figures last."""
+        """Stop the pool, which drains, then what it needs."""
+        self._ending = True
         self._say.info("worker.stopping")
         deadline = Deadline(self._shop.habits.stop_seconds)
-        order = [service for service in (self.pool, self._cancels, *self._services[2:]) if service in started]
+        order = [service for service in (self.pool, self._cancels) if service in started]
         late = []
         for service in order:
             service.stop()

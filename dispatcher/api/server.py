@@ -162,7 +162,7 @@ class ViewServer:
             return pages[path](), []
         except Exception:  # noqa: BLE001 - the top of a thread: a page at fault must not end its server
             seconds = round(time.monotonic() - began, 3)
-            structlog.get_logger().exception("view.failed", path=path, seconds=seconds)
+            structlog.get_logger().error("view.failed", path=path, seconds=seconds, exc_info=True)
             return json_answer({"error": "see the log"}, HTTPStatus.INTERNAL_SERVER_ERROR), []
 
 

@@ -36,6 +36,8 @@ _PLACES = {
     "topics": "topics.topics",
     "rights": "rights.show_rights",
     "events": "events.events",
+    "metrics": "metrics.metrics",
+    "status": "status.status",
     "settings": "about.show_settings",
     "completion": "about.completion",
 }

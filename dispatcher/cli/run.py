@@ -16,6 +16,7 @@ from dispatcher import logs
 from dispatcher.cli.memory import no_core_dumps
 from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.preflight import mended_by_recover, preflight
+from dispatcher.cli.serving import daemon_pages, dispatcher_views
 from dispatcher.cli.supervision import in_turn, supervised, view_of_daemon, waiting_for
 from dispatcher.cli.topics import connection_of
 from dispatcher.cli.tracing import traces
@@ -45,18 +46,21 @@ def run(in_force: InForce) -> None:
     at the schedule file now. Exits with 3 for an invalid file when no schedule is in force yet, with 4 when
     Kafka cannot be reached in time or its topics or ledger are unfit, with 1 when another process of this
     machine runs under the same instance name.
+    With --address it answers /health, /ready, /status and /metrics over HTTP, before Kafka is reached too.
     """
     no_core_dumps()
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    with traces(settings, "dispatcher") as tracer, supervised() as herald:
+    serving = dispatcher_views(settings.address)
+    with traces(settings, "dispatcher") as tracer, supervised() as herald, serving as show:
         herald.show(waiting_for(connection), end_seconds=settings.stop_seconds)
         cluster = await_kafka(connection, settings.wait_seconds)
         directory = settings.lock_dir or lock_directory(os.environ)
         with instance_lock(directory, cluster, settings.prefix, settings.instance):
             preflight(in_force, connection)
             daemon = Daemon(cluster_of(settings, connection), plant_of(settings, tracer))
+            show(daemon_pages(daemon, settings.instance))
             herald.show(partial(view_of_daemon, daemon, settings.shards), reloaded=daemon.reloaded)
             stop, reload = in_turn(herald.stopping, daemon.stop), in_turn(daemon.reload, herald.reloading)
             with signals(stop, reload), mended_by_recover(in_force):
@@ -98,6 +102,7 @@ def plant_of(settings: Settings, tracer: Tracer | None = None) -> Plant:
             guard=RemovalGuard(settings.removal_share, settings.removal_least),
         ),
         tracer=tracer,
+        counted_jobs=settings.metrics_per_job,
     )
 
 

@@ -11,6 +11,7 @@ from dispatcher import logs
 from dispatcher.cli.memory import no_core_dumps
 from dispatcher.cli.options import example, settings_options
 from dispatcher.cli.run import await_kafka, signals
+from dispatcher.cli.serving_work import worker_pages, worker_views
 from dispatcher.cli.supervised_work import spared_without_coordinator, view_of_worker
 from dispatcher.cli.supervision import in_turn, supervised, waiting_for
 from dispatcher.cli.topics import connection_of, mend_command, plan_of
@@ -53,18 +54,21 @@ def work(in_force: InForce) -> None:
     SIGTERM and SIGINT let what runs end within `stop_seconds`, hand the rest back, commit, and end with 0; a
     second one ends at once. Each worker of a machine needs a DISPATCHER_INSTANCE of its own. Exits with 4
     when Kafka cannot be reached in time or its topics are unfit, with 1 when the name is taken.
+    With --work-address it answers /health, /ready, /status, /metrics and /wanted over HTTP.
     """
     no_core_dumps()
     settings = in_force.settings
     logs.configure(settings.log_level, settings.log_format)
     connection = connection_of(settings)
-    with traces(settings, "dispatcher-worker") as tracer, supervised() as herald:
+    serving = worker_views(settings.work_address)
+    with traces(settings, "dispatcher-worker") as tracer, supervised() as herald, serving as show:
         herald.show(waiting_for(connection), end_seconds=settings.stop_seconds)
         cluster = await_kafka(connection, settings.wait_seconds)
         directory = settings.lock_dir or lock_directory(os.environ)
         with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):
             worker = worker_of(in_force, connection, tracer)
             spared = spared_without_coordinator(connection, TopicNames(settings.prefix))
+            show(worker_pages(worker, settings.instance))
             herald.show(partial(view_of_worker, worker, spared))
             with signals(in_turn(herald.stopping, worker.stop), _nothing_to_reload):
                 worker.run()
@@ -107,7 +111,6 @@ def worker_of(in_force: InForce, connection: Connection, tracer: Tracer | None =
             most=settings.seats_most,
             drain_ms=round(settings.drain_seconds * 1000),
         ),
-        settings.work_address,
         Habits(stop_seconds=settings.stop_seconds),
         tracer,
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dispatcher.core.job import Lane
+from dispatcher.core.spread import Spread
+
+RUN_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,10 @@ class Figures:
     runs: Mapping[tuple[str, Lane], int] = field(default_factory=dict)
     handler_seconds: Mapping[str, float] = field(default_factory=dict)
     handler_runs: Mapping[str, int] = field(default_factory=dict)
+    run_times: Mapping[str, Spread] = field(default_factory=dict)
+    """How the seconds of attempts are spread, by handler."""
+    first_attempts: int = 0
+    later_attempts: int = 0
     redelivered: int = 0
     overlaps: int = 0
     failed_commits: int = 0

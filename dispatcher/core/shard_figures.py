@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dispatcher.core.spread import Spread
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How values are spread over buckets: how many in each, last those beyond all bounds; and their sum."""
-
-    counts: tuple[int, ...]
-    total: float
+LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+TRANSACTION_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.21, 0.5, 1.0, 2.5, 5.0)
+"""0.21 s is where a commit becomes suspect."""
 
 
 @dataclass(frozen=True, slots=True)

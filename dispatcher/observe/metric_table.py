@@ -6,18 +6,17 @@ Labels have few values whatever the schedule holds: none is the name of a job, b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
-LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
-TRANSACTION_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.21, 0.5, 1.0, 2.5, 5.0)
-"""0.21 s is where a commit becomes suspect."""
-RUN_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
-
-Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+from dispatcher.core.figures import RUN_SECONDS
+from dispatcher.core.shard_figures import LATENESS_SECONDS, TRANSACTION_SECONDS
+from dispatcher.core.spread import Spread
 
 
 class Kind(StrEnum):
@@ -60,10 +59,29 @@ class Metric:
         assert self.kind is Kind.COUNTER
         return CounterMetricFamily(self.name, self.text, value=value, labels=self.labels or None)
 
-    def histogram(self) -> HistogramMetricFamily:
-        """Return its family, empty."""
+    def histogram(self, spreads: Mapping[str, Spread]) -> HistogramMetricFamily:
+        """Return its family with the spreads by the value of its label."""
         assert self.kind is Kind.HISTOGRAM
-        return HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        bounds = [*map(floatToGoString, self.buckets), "+Inf"]
+        for label, spread in sorted(spreads.items()):
+            rising = accumulate(spread.counts)
+            family.add_metric([label], [*zip(bounds, rising, strict=True)], spread.total)
+        return family
+
+    def counters(self, counts: Mapping[str, float]) -> CounterMetricFamily:
+        """Return its family with values by that of its label."""
+        family = self.counter()
+        for label, count in sorted(counts.items()):
+            family.add_metric([label], count)
+        return family
+
+    def gauges(self, values: Mapping[str, float]) -> GaugeMetricFamily:
+        """Return its family with values by that of its label."""
+        family = self.gauge()
+        for label, value in values.items():
+            family.add_metric([label], value)
+        return family
 
 
 # The dispatcher: what it does.

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dispatcher.core.batch import Batch
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
 from dispatcher.core.shard import Shard
-from dispatcher.core.shard_figures import Counts, ShardNow, Spread
+from dispatcher.core.shard_figures import LATENESS_SECONDS, TRANSACTION_SECONDS, Counts, ShardNow
+from dispatcher.core.spread import Tally
 
 _MOST_REASONS = 20
-
-
-class Tally:
-    """Counts values into buckets with these upper bounds; what is beyond them all has one more."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._total = 0.0
-
-    def add(self, value: float, times: int = 1) -> None:
-        """Count a value."""
-        self._counts[bisect_left(self._bounds, value)] += times
-        self._total += value * times
-
-    def frozen(self) -> Spread:
-        """Return what was counted."""
-        return Spread(tuple(self._counts), self._total)
 
 
 class Counting:
     """One shard's counts. Its thread alone counts; those of threads before it in this process stay.
 
-    `lateness` and `transactions` are the bounds of buckets, in seconds; `jobs` are counted by name.
+    The fires of `jobs` are counted by name too.
     """
 
-    def __init__(
-        self,
-        lateness: Sequence[float] = (),
-        transactions: Sequence[float] = (),
-        jobs: Iterable[str] = (),
-    ) -> None:
-        self._bounds = tuple(lateness), tuple(transactions)
+    def __init__(self, jobs: Iterable[str] = ()) -> None:
         self._lateness: dict[str, Tally] = {}
         self._transactions: dict[str, Tally] = {}
         self._skips: Counter[str] = Counter()
@@ -68,14 +44,14 @@ class Counting:
         if batch.at is not None:
             self._bursts["landed"] += 1
         if batch.dues:
-            tally = self._lateness.setdefault(kind, Tally(self._bounds[0]))
+            tally = self._lateness.setdefault(kind, Tally(LATENESS_SECONDS))
             for due, times in batch.dues.items():
                 tally.add(max(0, now - due) / 1000, times)
         for reason, times in batch.reasons.items():
             self._skip(reason, times)
         if self._job_fires and batch.fires:
             self._count_jobs(batch.outgoing[: batch.fires])
-        self._transactions.setdefault(batch.kind, Tally(self._bounds[1])).add(took_ms / 1000)
+        self._transactions.setdefault(batch.kind, Tally(TRANSACTION_SECONDS)).add(took_ms / 1000)
 
     def given_up(self) -> None:
         """Count a burst that was staged and is aborted."""

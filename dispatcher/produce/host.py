@@ -90,6 +90,12 @@ class ShardHost:
             Standing(one.number, one.taken, one.sure_at, one.counting.now.revision) for one in threads
         )
 
+    def base(self, shard: int) -> ShardBase | None:
+        """Return what is in force in a shard at work here, None while that is not known."""
+        with self._lock:
+            thread = self._threads.get(shard)
+        return None if thread is None else thread.base
+
     def figures(self) -> HostFigures:
         """Return what the shards show of themselves. Any thread may ask."""
         with self._lock:

@@ -180,6 +180,8 @@ class Desk:
         if self.book.settle(delivery.place, delivery.offset, settled.outgoing):
             took = 0 if times is None else times[1] - times[0]
             self.counting.end(settled.kind, lane, handler, took)
+            if times is not None:
+                self.counting.attempt(handler, settled.attempt, took)
             self._witness(End(delivery, settled, handler, times))
 
     # What is asked, and what time brings.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from dispatcher.core.figures import RUN_SECONDS
 from dispatcher.core.job import Lane
+from dispatcher.core.spread import Spread, Tally
 
 
 class Counting:
@@ -17,6 +19,8 @@ class Counting:
         self.failed_commits = 0
         self._ends: dict[tuple[str, Lane, str], list[int]] = {}
         """How many runs ended so, and the milliseconds they took, by word, lane and handler."""
+        self.first_attempts = self.later_attempts = 0
+        self._times: dict[str, Tally] = {}
 
     def end(self, kind: str, lane: Lane, handler: str, milliseconds: int) -> None:
         """Count an end."""
@@ -25,6 +29,18 @@ class Counting:
             counts = self._ends[kind, lane, handler] = [0, 0]
         counts[0] += 1
         counts[1] += milliseconds
+
+    def attempt(self, handler: str, number: int, milliseconds: int) -> None:
+        """Count an attempt that a handler made."""
+        if number > 1:
+            self.later_attempts += 1
+        else:
+            self.first_attempts += 1
+        self._times.setdefault(handler, Tally(RUN_SECONDS)).add(milliseconds / 1000)
+
+    def run_times(self) -> dict[str, Spread]:
+        """Return how the seconds of attempts are spread, by handler."""
+        return {handler: tally.frozen() for handler, tally in self._times.items()}
 
     def ends(self) -> Ends:
         """Return the sums of all ends so far."""

@@ -1,0 +1,30 @@
+"""The views of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from dispatcher.api.server import Answer, json_answer
+from dispatcher.cli.serving import Pages, pages_of, views
+from dispatcher.observe import metric_table as table
+from dispatcher.observe.exposition import Exposition
+from dispatcher.observe.pool_figures import wanted, worker_metrics, worker_status
+from dispatcher.worker import Worker
+
+
+def worker_views(address: str | None) -> AbstractContextManager[Callable[[Pages], None]]:
+    """Serve what a worker shows: see `views`."""
+    return views(address, "work_address", table.Role.WORKER)
+
+
+def worker_pages(worker: Worker, instance: str) -> Pages:
+    """Return the pages of a worker."""
+
+    def status() -> Answer:
+        figures, health = worker.pool.figures, worker.health()
+        return json_answer(worker_status(instance, figures, health, worker.readiness()))
+
+    exposition = Exposition(lambda: worker_metrics(worker.pool.figures, worker.health(), worker.readiness()))
+    pages = pages_of(worker.health, worker.readiness, status, exposition)
+    return {**pages, "/wanted": lambda: json_answer(wanted(worker.pool.figures))}
