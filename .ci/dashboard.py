@@ -239,6 +239,14 @@ ROWS: dict[str, list[Panel]] = {
             "none", width=6,
         ),
         Panel(
+            "Traces", "Spans in a second that were sent, and that were dropped.",
+            {
+                "{{outcome}}": rate("dispatcher_trace_spans_total", _D, "outcome"),
+                "{{outcome}} by workers": rate("dispatcher_worker_trace_spans_total", _W, "outcome"),
+            },
+            "ops", width=6,
+        ),
+        Panel(
             "Collections", "Of the oldest generation: each holds all threads.",
             {
                 "{{instance}}": f'rate(python_gc_collections_total{{{_P}, generation="2"}}[$__rate_interval])'

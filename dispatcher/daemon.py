@@ -128,6 +128,7 @@ class Daemon:
         self._plant = plant
         self._cluster = cluster
         self.shards = plant.shards
+        self.tracer = plant.tracer
         self._clock = clock or SystemClock()
         self._words: SimpleQueue[Word] = SimpleQueue()
         self._reloads, self._look = 0, (0, 0)

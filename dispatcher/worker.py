@@ -134,6 +134,7 @@ class Worker:
     ) -> None:
         self._clock = clock = clock or SystemClock()
         self._shop = shop
+        self.tracer = shop.tracer
         self._ends: SimpleQueue[None] = SimpleQueue()
         self._error: BaseException | None = None
         self._say = structlog.get_logger()

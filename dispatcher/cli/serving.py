@@ -15,6 +15,7 @@ from dispatcher.observe.daemon_figures import DaemonFigures
 from dispatcher.observe.daemon_metrics import daemon_metrics
 from dispatcher.observe.daemon_status import daemon_status
 from dispatcher.observe.exposition import CONTENT_TYPE, Exposition, versions
+from dispatcher.observe.tracing import counts_of
 from dispatcher.service import Deadline
 
 Pages = Mapping[str, Page]
@@ -72,6 +73,7 @@ def daemon_figures(daemon: Daemon) -> DaemonFigures:
         () if error is None else tuple(str(error).splitlines()),
         daemon.health(),
         daemon.readiness(),
+        counts_of(daemon.tracer),
     )
 
 

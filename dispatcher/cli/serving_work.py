@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+
+from prometheus_client.metrics_core import Metric
 
 from dispatcher.api.server import Answer, json_answer
 from dispatcher.cli.serving import Pages, pages_of, views
 from dispatcher.observe import metric_table as table
 from dispatcher.observe.exposition import Exposition
 from dispatcher.observe.pool_figures import wanted, worker_metrics, worker_status
+from dispatcher.observe.tracing import counts_of
 from dispatcher.worker import Worker
 
 
@@ -25,6 +28,10 @@ def worker_pages(worker: Worker, instance: str) -> Pages:
         figures, health = worker.pool.figures, worker.health()
         return json_answer(worker_status(instance, figures, health, worker.readiness()))
 
-    exposition = Exposition(lambda: worker_metrics(worker.pool.figures, worker.health(), worker.readiness()))
+    def metrics() -> Iterable[Metric]:
+        traces = counts_of(worker.tracer)
+        return worker_metrics(worker.pool.figures, worker.health(), worker.readiness(), traces)
+
+    exposition = Exposition(metrics)
     pages = pages_of(worker.health, worker.readiness, status, exposition)
     return {**pages, "/wanted": lambda: json_answer(wanted(worker.pool.figures))}

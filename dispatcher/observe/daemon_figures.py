@@ -9,6 +9,7 @@ from dispatcher.core.health import Health
 from dispatcher.core.instant import Instant
 from dispatcher.core.shard_figures import HostFigures
 from dispatcher.observe.absence import Seen
+from dispatcher.observe.tracing import NO_TRACES, TraceCounts
 
 WELL = Health()
 
@@ -28,3 +29,4 @@ class DaemonFigures:
     problems: tuple[str, ...] = ()
     health: Health = WELL
     readiness: Health = WELL
+    traces: TraceCounts = NO_TRACES

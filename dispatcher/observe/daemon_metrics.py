@@ -33,6 +33,7 @@ def daemon_metrics(figures: DaemonFigures) -> Iterator[Metric]:
     yield build
     yield table.HEALTHY.gauge(figures.health.healthy)
     yield table.READY.gauge(figures.readiness.healthy)
+    yield table.TRACES.counters(figures.traces._asdict())
 
 
 def overdue_ms(seen: Seen, now: Instant) -> int:

@@ -268,14 +268,22 @@ WORKER_BUILD = Metric(
     "1; the labels are the versions of the dispatcher and of Python", "1", Role.WORKER, ("version", "python"),
 )  # fmt: skip
 
+# Traces, where otlp_endpoint is set.
+
+_SPANS = "Spans of traces; outcome is sent, or dropped: more came than may wait, or no collector took them"
+TRACES = Metric("dispatcher_trace_spans_total", Kind.COUNTER, _SPANS, "spans", labels=("outcome",))
+WORKER_TRACES = Metric(
+    "dispatcher_worker_trace_spans_total", Kind.COUNTER, _SPANS, "spans", Role.WORKER, ("outcome",)
+)
+
 TABLE: tuple[Metric, ...] = (
     *(LATENESS, FIRES, SKIPS, TRANSACTIONS, STAGED, JOB_FIRES),
     *(RELOADS, REFUSED, REFUSED_SINCE, HELD, JOBS),
     *(SHARDS, OWNERSHIP, FENCED, SUSPECT, FAILED),
     *(OVERDUE, CURSOR_AGE, BACKLOG_AGE, TAIL_LAG),
-    *(CLOCK_HELD, HEALTHY, READY, BUILD),
+    *(CLOCK_HELD, HEALTHY, READY, TRACES, BUILD),
     *(SEATS, SEATS_MOST, REPLICAS, WAITING, BUSY, BEHIND, WANTED_SEATS),
     *(RUNS, ATTEMPTS, DEAD, HANDLER_SECONDS, HANDLER_RUNS, RUN_TIMES, REDELIVERED, OVERLAPS, FAILED_COMMITS),
-    *(WORKER_HEALTHY, WORKER_READY, WORKER_BUILD),
+    *(WORKER_HEALTHY, WORKER_READY, WORKER_TRACES, WORKER_BUILD),
 )
 """Every metric of ours, in the order of the page."""

@@ -11,6 +11,7 @@ from dispatcher.core.figures import Figures
 from dispatcher.core.health import Health
 from dispatcher.observe import metric_table as table
 from dispatcher.observe.exposition import versions
+from dispatcher.observe.tracing import NO_TRACES, TraceCounts
 
 
 def wanted(now: Figures) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def worker_status(instance: str, now: Figures, health: Health, readiness: Health
     }
 
 
-def worker_metrics(now: Figures, health: Health, readiness: Health) -> Iterator[Metric]:
+def worker_metrics(
+    now: Figures, health: Health, readiness: Health, traces: TraceCounts = NO_TRACES
+) -> Iterator[Metric]:
     """Yield every metric of a worker."""
     yield table.SEATS.gauge(now.seats)
     yield table.SEATS_MOST.gauge(now.most_seats)
@@ -74,6 +77,7 @@ def worker_metrics(now: Figures, health: Health, readiness: Health) -> Iterator[
     yield table.FAILED_COMMITS.counter(now.failed_commits)
     yield table.WORKER_HEALTHY.gauge(health.healthy)
     yield table.WORKER_READY.gauge(readiness.healthy)
+    yield table.WORKER_TRACES.counters(traces._asdict())
     build = table.WORKER_BUILD.gauge()
     build.add_metric(list(versions()), 1)
     yield build
