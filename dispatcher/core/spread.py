@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,21 @@ class Tally:
         """Count a value so many times."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._total += value * times
+
+    def add_ages(self, now: int, instants: Mapping[int, int]) -> None:
+        """Count in seconds how long ago instants were, in milliseconds, each so many times.
+
+        Mostly they fall into one bucket; then there is nothing to do for each of them.
+        """
+        latest = max(instants)
+        bucket = bisect_left(self._bounds, (now - min(instants)) / 1000)
+        if latest <= now and bucket == bisect_left(self._bounds, (now - latest) / 1000):
+            times = sum(instants.values())
+            self._counts[bucket] += times
+            self._total += (now * times - sum(map(mul, instants, instants.values()))) / 1000
+            return
+        for instant, times in instants.items():
+            self.add(max(0, now - instant) / 1000, times)
 
     def frozen(self) -> Spread:
         """Return what was counted."""

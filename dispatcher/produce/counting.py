@@ -45,8 +45,7 @@ class Counting:
             self._bursts["landed"] += 1
         if batch.dues:
             tally = self._lateness.setdefault(kind, Tally(LATENESS_SECONDS))
-            for due, times in batch.dues.items():
-                tally.add(max(0, now - due) / 1000, times)
+            tally.add_ages(now, batch.dues)
         for reason, times in batch.reasons.items():
             self._skip(reason, times)
         if self._job_fires and batch.fires:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -12,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from broker.cluster import Cluster
 from broker.tools import committed, create, eventually, installed
 from dispatcher.core.codec import decode, encode
-from dispatcher.core.ledger import Fact, Owner, Timer, TimerGone
+from dispatcher.core.ledger import Cursor, Fact, Owner, Position, Timer, TimerGone
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.core.state import ShardState, fresh_position
 from dispatcher.kafka.config import Connection
@@ -225,3 +226,28 @@ def test_a_copy_out_of_touch_for_half_the_life_of_a_tombstone_is_read_again(
     tail.stop()
     assert tail.join(Deadline(5))
     log.close()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before it was read", "after it was read"])
+def test_where_a_shard_stands_is_known_on_when_its_copy_is_given_away(
+    topics: TopicNames, log: KafkaShardLog, tail: LedgerTail, *, early: bool
+) -> None:
+    def at(due: int) -> Position:
+        return replace(fresh_position(), cursor=Cursor(due))
+
+    def stands_at(due: int) -> bool:
+        position = tail.stands.position_of(SHARD)
+        return position is not None and position.cursor.due == due
+
+    log.commit([put(topics, timer(f"t{number}")) for number in range(300)] + [put(topics, at(1))])
+    tail.follow(SHARD)
+    if not early:
+        eventually(lambda: stands_at(1))
+    tail.hand_over(SHARD)
+    eventually(lambda: stands_at(1))
+    log.commit([put(topics, at(2))])
+    eventually(lambda: stands_at(2))
+    eventually(lambda: tail.stands.lags() == {SHARD: 0})
+    tail.follow(SHARD)
+    eventually(lambda: reached(tail, 303))
+    assert stands_at(2), "reading it again from the beginning does not set it back"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from dispatcher.core.figures import Figures, LaneFigures
 from dispatcher.core.health import Health
 from dispatcher.core.job import Lane
 from dispatcher.core.ledger import Cursor, Interval, Position
+from dispatcher.core.ledger_copy import LedgerCopy
 from dispatcher.core.shard_figures import Counts, HostFigures, ShardNow
 from dispatcher.core.spread import Spread, Tally
+from dispatcher.errors import ScheduleUnreadable
 from dispatcher.observe import metric_table as table
 from dispatcher.observe.absence import Seen
 from dispatcher.observe.daemon_figures import DaemonFigures
@@ -28,6 +31,7 @@ from dispatcher.observe.exposition import Exposition
 from dispatcher.observe.metric_table import TABLE, Kind, Metric, Role
 from dispatcher.observe.pool_figures import wanted, worker_metrics, worker_status
 from dispatcher.produce.counting import Counting
+from dispatcher.produce.host import ShardHost
 
 PAGE = Path(__file__).parents[2] / "dispatcher" / "METRICS.md"
 OTHERS = ("process_", "python_gc_")
@@ -179,6 +183,19 @@ def test_the_status_says_what_is_in_force_and_what_is_not() -> None:
     assert nothing["shards"][0]["cursor"] is None
 
 
+def test_ages_are_counted_at_once_as_they_are_one_by_one() -> None:
+    chance = random.Random(3)
+    for _ in range(200):
+        now, at_once, singly = 10**12, Tally(table.LATENESS.buckets), Tally(table.LATENESS.buckets)
+        scale = chance.choice((10, 1_000, 10**6))
+        dues = {now + 5 - chance.randrange(scale): chance.randrange(1, 4) for _ in range(4)}
+        at_once.add_ages(now, dues)
+        for due, times in dues.items():
+            singly.add(max(0, now - due) / 1000, times)
+        assert at_once.frozen().counts == singly.frozen().counts
+        assert at_once.frozen().total == pytest.approx(singly.frozen().total)
+
+
 # What shards count.
 
 
@@ -247,3 +264,27 @@ def test_pauses_are_seen_as_they_come() -> None:
     bench.thread._shard.state.paused["a"] = T0
     bench.minutes(1)
     assert counting.now.jobs == {"enabled": 0, "disabled": 0, "paused": 1}
+
+
+def test_a_file_that_cannot_be_used_is_counted_once_and_since_when() -> None:
+    bench = Bench()
+    host = ShardHost(
+        bench.around(), copy=lambda _: LedgerCopy(), release=lambda _: None, hopeless=lambda _: None
+    )
+
+    def figures() -> tuple[int, int]:
+        found = host.figures()
+        return found.refused, found.refused_since
+
+    host.looked((), "good")
+    host.refused("bad", ScheduleUnreadable("line 1"))
+    host.refused("bad", ScheduleUnreadable("line 1"))
+    host.looked((), "bad")
+    assert figures() == (1, T0)
+    bench.clock.pass_(1_000)
+    host.refused("", ScheduleUnreadable("it is gone"))
+    assert figures() == (2, T0), "it was not well in between"
+    host.looked((), "good")
+    assert figures() == (2, 0)
+    host.refused("bad", ScheduleUnreadable("line 1"))
+    assert figures() == (3, T0 + 1_000)
