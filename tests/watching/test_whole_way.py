@@ -213,6 +213,8 @@ def test_prometheus_scrapes_dispatcher_and_worker(site: Site, prometheus: Promet
     runs = 'dispatcher_worker_runs_total{outcome="succeeded", lane="normal"}'
     until(lambda: prometheus.value(runs) > 0, "runs are counted")
     assert prometheus.value("sum(dispatcher_shards_owned)") == 4
+    spans = 'sum({__name__=~"dispatcher_(worker_)?trace_spans_total", outcome="sent"})'
+    until(lambda: prometheus.value(spans) > 0, "spans are counted")
     late = (
         'histogram_quantile(0.99, sum by (le) (rate(dispatcher_lateness_seconds_bucket{kind="fresh"}[10s])))'
     )
