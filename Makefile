@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install uninstall run test unit bench simulate torture torture-workers lint format schema lock clean
+.PHONY: help install uninstall try-install run test unit bench simulate torture torture-workers lint format schema lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ install: ## Install on this host, for systemd: DESTDIR=, PREFIX=/usr/local, PYTH
 
 uninstall: ## Take away what install brought; settings, schedule and secrets stay
 	systemd/install uninstall
+
+try-install: $(READY) $(KAFKA_LIBS) ## Try all of that on a clean Debian booted beside this one, as root: 5 minutes, then 2
+	.ci/try-install
 
 lock: ## Pin every dependency with its hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet pip-tools

@@ -1,4 +1,4 @@
-"""What a real dispatcher and a real worker tell systemd, on a real broker, from their start to their end."""
+"""What real dispatchers and real workers tell systemd, on a real broker, from their start to their end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broker.cluster import Cluster
 from broker.tools import installed
 
 from systemd.supervisor import Message, Supervised
@@ -27,108 +28,120 @@ def schedule(path: Path, **fields: Any) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def run(bootstrap: str, prefix: str, path: Path, instance: str = "test", shards: int = 4) -> list[str]:
+def run(bootstrap: str, prefix: str, path: Path, instance: str, shards: int) -> list[str]:
     return [
         *("run", "--bootstrap-servers", bootstrap, "--prefix", prefix, "--schedule", str(path)),
         *("--instance", instance, "--shards", str(shards)),
     ]
 
 
-def work(bootstrap: str, prefix: str) -> list[str]:
-    return ["work", "--bootstrap-servers", bootstrap, "--prefix", prefix, "--instance", "test"]
+def work(bootstrap: str, prefix: str, instance: str) -> list[str]:
+    return ["work", "--bootstrap-servers", bootstrap, "--prefix", prefix, "--instance", instance]
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def is_start(message: Message) -> bool:
     return "READY" not in message
 
 
-def test_a_dispatcher_tells_of_its_start_its_reloads_and_its_end(
+def reloads(process: Supervised, path: Path) -> None:
+    """A good file and then a bad one: each reload is told with its beginning and its end."""
+    revision = schedule(path, every="2s")
+    before = time.monotonic_ns() // 1000
+    process.send(signal.SIGHUP)
+    begin = process.next("RELOADING", 5)
+    assert begin["RELOADING"] == "1"
+    assert before < int(begin["MONOTONIC_USEC"]) < time.monotonic_ns() // 1000
+    assert process.next("READY")["STATUS"] == f"at work on shards 0 of 1, schedule {revision}"
+
+    path.write_text("{", encoding="utf-8")
+    process.send(signal.SIGHUP)
+    process.next("RELOADING", 5)
+    refused = process.next("READY")["STATUS"]
+    assert refused.startswith(f"reload refused: {path}:1:2: ")
+    assert refused.endswith(f"; at work on shards 0 of 1, schedule {revision}")
+    schedule(path)
+
+
+def stops(process: Supervised, readies: int) -> None:
+    process.send(signal.SIGTERM)
+    assert process.next("STOPPING") == STOPPING
+    assert process.wait() == 0
+    assert process.said("READY") == ["1"] * readies
+
+
+def hangs(process: Supervised, who: str) -> None:
+    """A loop that hangs is told in words, and no sign of life is sent from then on."""
+    process.send(signal.SIGUSR1)
+    still = process.until(lambda message: "still" in message.get("STATUS", ""), "standstill")["STATUS"]
+    assert still.startswith(f"stands still: {who} ")
+    assert " has not moved for " in still
+    threading.Event().wait(1.5)
+    assert time.monotonic() - process.last("WATCHDOG") > 1.4
+    assert '"process.still"' in process.log.read_text()
+
+
+def test_dispatchers_tell_of_start_reload_stand_by_end_and_hanging(
     kafka: str, prefix: str, tmp_path: Path
 ) -> None:
-    installed(kafka, prefix)
-    path = tmp_path / "schedule.json"
-    revision = schedule(path)
-    with Supervised(tmp_path, *run(kafka, prefix, path)) as process:
-        assert "EXTEND_TIMEOUT_USEC" in process.until(is_start, "message")
-        ready = process.next("READY")
-        assert ready == {
-            "READY": "1", "STATUS": f"at work on shards 0, 1, 2, 3 of 4, schedule {revision}"
-        }  # fmt: skip
-        assert process.said("STATUS")[:1] == [f"waiting for Kafka at {kafka}"]
-        for _ in range(3):
-            assert process.next("WATCHDOG", 5) == {"WATCHDOG": "1"}
-
-        revision = schedule(path, every="2s")
-        before = time.monotonic_ns() // 1000
-        process.send(signal.SIGHUP)
-        begin = process.next("RELOADING", 5)
-        assert begin["RELOADING"] == "1"
-        assert before < int(begin["MONOTONIC_USEC"]) < time.monotonic_ns() // 1000
-        assert process.next("READY")["STATUS"].endswith(f"schedule {revision}")
-
-        path.write_text("{", encoding="utf-8")
-        process.send(signal.SIGHUP)
-        process.next("RELOADING", 5)
-        refused = process.next("READY")["STATUS"]
-        assert refused.startswith(f"reload refused: {path}:1:2: ")
-        assert refused.endswith(f"at work on shards 0, 1, 2, 3 of 4, schedule {revision}")
-
-        process.send(signal.SIGTERM)
-        assert process.next("STOPPING") == STOPPING
-        assert process.wait() == 0
-        assert process.said("READY") == ["1", "1", "1"]
-
-
-def test_a_replica_that_stands_by_is_ready_and_says_so(kafka: str, prefix: str, tmp_path: Path) -> None:
     installed(kafka, prefix, shards=1)
     path = tmp_path / "schedule.json"
-    schedule(path)
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for folder in folders:
-        folder.mkdir()
-    with Supervised(folders[0], *run(kafka, prefix, path, "a", 1)) as first:
-        assert first.next("READY")["STATUS"].startswith("at work on shards 0 of 1")
-        with Supervised(folders[1], *run(kafka, prefix, path, "b", 1)) as second:
+    revision = schedule(path)
+    with Supervised(folder(tmp_path / "a"), *run(kafka, prefix, path, "a", 1)) as first:
+        assert "EXTEND_TIMEOUT_USEC" in first.until(is_start, "message")
+        ready = {"READY": "1", "STATUS": f"at work on shards 0 of 1, schedule {revision}"}
+        assert first.next("READY") == ready
+        assert first.said("STATUS")[0] in {"starting", f"waiting for Kafka at {kafka}"}
+        later = ("shard", *run(kafka, prefix, path, "b", 1))
+        with Supervised(folder(tmp_path / "b"), *later, script=HANGING, watchdog=0.5) as second:
+            for _ in range(3):
+                assert first.next("WATCHDOG", 5) == {"WATCHDOG": "1"}
+            reloads(first, path)
             assert second.next("READY") == {"READY": "1", "STATUS": "stands by"}
+            stops(first, readies=3)
+            second.until(lambda message: message.get("STATUS", "").startswith("at work"), "takeover")
+            hangs(second, "shard 0")
 
 
-def test_a_start_that_fails_says_why(kafka: str, prefix: str, tmp_path: Path) -> None:
+def test_workers_tell_of_start_end_and_hanging(kafka: str, prefix: str, tmp_path: Path) -> None:
     installed(kafka, prefix)
-    path = tmp_path / "schedule.json"
-    schedule(path, priority=99)
-    with Supervised(tmp_path, *run(kafka, prefix, path)) as process:
-        end = process.next("STOPPING")
-        assert process.wait() == 3
-        assert end["STATUS"].startswith(f"failed: {path}:1:")
-        assert process.said("READY") == []
+    later = ("pool", *work(kafka, prefix, "b"))
+    with (
+        Supervised(folder(tmp_path / "a"), *work(kafka, prefix, "a")) as first,
+        Supervised(folder(tmp_path / "b"), *later, script=HANGING, watchdog=0.5) as second,
+    ):
+        assert first.next("READY")["STATUS"].endswith("seats busy, 0 runs wait")
+        assert first.next("WATCHDOG", 5) == {"WATCHDOG": "1"}
+        second.next("READY")
+        stops(first, readies=1)
+        hangs(second, "pool")
 
 
-def test_a_worker_tells_of_its_start_and_its_end(kafka: str, prefix: str, tmp_path: Path) -> None:
-    installed(kafka, prefix)
-    with Supervised(tmp_path, *work(kafka, prefix)) as process:
-        assert process.next("READY")["STATUS"].endswith("seats busy, 0 runs wait")
-        process.next("WATCHDOG", 5)
-        process.send(signal.SIGTERM)
-        assert process.next("STOPPING") == STOPPING
-        assert process.wait() == 0
-        assert process.said("READY") == ["1"]
-
-
-@pytest.mark.parametrize(("what", "who"), [("shard", "shard "), ("pool", "pool ")])
-def test_a_loop_that_hangs_gets_no_sign_of_life_sent(
-    kafka: str, prefix: str, tmp_path: Path, what: str, who: str
-) -> None:
-    installed(kafka, prefix)
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_kafka_that_is_away_is_no_standstill(own_cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """Health tells of it; a watchdog that ended loops which wait for Kafka would mend nothing."""
+    bootstrap = own_cluster.bootstrap
+    installed(bootstrap, prefix)
     path = tmp_path / "schedule.json"
     schedule(path)
-    command = run(kafka, prefix, path) if what == "shard" else work(kafka, prefix)
-    with Supervised(tmp_path, what, *command, script=HANGING, watchdog=0.5) as process:
-        process.next("READY")
-        process.next("WATCHDOG")
-        process.send(signal.SIGUSR1)
-        still = process.until(lambda message: "still" in message.get("STATUS", ""), "standstill")["STATUS"]
-        assert still.startswith(f"stands still: {who}")
-        assert " has not moved for " in still
-        threading.Event().wait(1.5)
-        assert time.monotonic() - process.last("WATCHDOG") > 1.4
-        assert '"process.still"' in process.log.read_text()
+    both = run(bootstrap, prefix, path, "a", 4), work(bootstrap, prefix, "a")
+    with (
+        Supervised(folder(tmp_path / "run"), *both[0]) as dispatcher,
+        Supervised(folder(tmp_path / "work"), *both[1]) as worker,
+    ):
+        for process in (dispatcher, worker):
+            process.next("READY")
+        for away, back in ((own_cluster.pause, own_cluster.resume), (own_cluster.kill, own_cluster.start)):
+            away()
+            threading.Event().wait(100)
+            for process in (dispatcher, worker):
+                assert time.monotonic() - process.last("WATCHDOG") < 2
+                assert not any(text.startswith("stands still") for text in process.said("STATUS"))
+                assert any("not well" in text for text in process.said("STATUS"))
+            back()
+            dispatcher.until(lambda message: message.get("STATUS", "").startswith("at work"), "recovery", 60)
