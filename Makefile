@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install uninstall try-install run test unit bench simulate torture torture-workers lint format schema lock clean
+.PHONY: help install uninstall try-install run test unit bench simulate torture torture-workers soak \
+	lint format schema events metrics dashboard lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -50,17 +51,30 @@ torture: $(READY) $(KAFKA_LIBS) ## Kill, pause and mislead replicas and brokers:
 torture-workers: $(READY) $(KAFKA_LIBS) ## Kill workers while they run what was fired: KILLS=500, 30 minutes; fail unless every fire ends once
 	PYTHONPATH=tests $(BIN)/python -m torture.workers --kills $(if $(filter file,$(origin KILLS)),500,$(KILLS)) $(if $(SEED),--seed $(SEED))
 
+MINUTES ?= 30
+soak: $(READY) $(KAFKA_LIBS) ## Load, edits and kills for MINUTES=30; fail if memory, descriptors or threads grow, or a fire is amiss
+	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python .ci/links.py README.md CHANGELOG.md dispatcher/PROTOCOL.md
+	$(BIN)/python .ci/links.py README.md CHANGELOG.md SECURITY.md dispatcher/*.md docker/prometheus/RUNBOOK.md
 	$(BIN)/dispatcher schema | diff schedule/schedule.schema.json -
 
 format: $(READY) ## Let ruff lay out the code and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+events: $(READY) ## Write dispatcher/EVENTS.md from the table of log events
+	made=$$($(BIN)/dispatcher events) && echo "$$made" > dispatcher/EVENTS.md
+
+metrics: $(READY) ## Write dispatcher/METRICS.md from the table of metrics
+	made=$$($(BIN)/dispatcher metrics) && echo "$$made" > dispatcher/METRICS.md
+
+dashboard: $(READY) ## Write Grafana's dashboard from its maker
+	made=$$($(BIN)/python .ci/dashboard.py) && echo "$$made" > docker/grafana/dashboards/dispatcher.json
 
 schema: $(READY) ## Write schedule/schedule.schema.json from the models
 	made=$$($(BIN)/dispatcher schema) && echo "$$made" > schedule/schedule.schema.json
