@@ -37,6 +37,11 @@ _TESTS = str(Path(__file__).resolve().parents[1])
 _SETTLE_S = 120.0
 """Runs of a job that follow one another take their time; so long without any end is a finding."""
 _ENOUGH = 20
+_COUNTS = {
+    "kills": "kills", "stops": "stops", "freezes": "freezes", "aborts": "aborts", "fires": "fires",
+    "messages": "attempts", "run": "executions", "run again": "extra", "unmarked": "unmarked",
+}  # fmt: skip
+"""What the table shows, and where a verdict has it."""
 
 
 @dataclass
@@ -310,17 +315,7 @@ def in_yards(
         place.mkdir()
         verdict = torture(bootstrap, place, kills // yards, seed + number, storm_seconds)
         with lock:
-            for name in (
-                "kills",
-                "stops",
-                "freezes",
-                "aborts",
-                "fires",
-                "attempts",
-                "executions",
-                "extra",
-                "unmarked",
-            ):
+            for name in _COUNTS.values():
                 setattr(whole, name, getattr(whole, name) + getattr(verdict, name))
             whole.ends += verdict.ends
             whole.wrong += [f"{place.name}: {each}" for each in verdict.wrong]
@@ -352,12 +347,9 @@ def main() -> int:
             cluster.bootstrap, directory, given.kills, given.seed,
             yards=given.yards, storm_seconds=60 * given.storm,
         )  # fmt: skip
-    print(
-        "| kills | stops | freezes | aborts | fires | messages | run | run again | unmarked | ends | seconds |"
-    )
-    print(f"| {verdict.kills} | {verdict.stops} | {verdict.freezes} | {verdict.aborts} | {verdict.fires} | {verdict.attempts} "
-          f"| {verdict.executions} | {verdict.extra} | {verdict.unmarked} | {dict(verdict.ends)} "
-          f"| {time.monotonic() - began:.0f} |")  # fmt: skip
+    counts = " | ".join(str(getattr(verdict, name)) for name in _COUNTS.values())
+    print(f"| {' | '.join(_COUNTS)} | ends | seconds |")
+    print(f"| {counts} | {dict(verdict.ends)} | {time.monotonic() - began:.0f} |")
     print("\n".join(verdict.wrong[:50]) or "nothing is wrong")
     if not verdict.wrong:
         shutil.rmtree(directory)
