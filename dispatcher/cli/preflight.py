@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from dispatcher.cli.topics import mend_command, plan_of
+from dispatcher.cli.topics import mend_command, patience_of, plan_of
 from dispatcher.core.cron import engine_version
 from dispatcher.core.diagnosis import Finding, Remedy, Trouble, diagnose
 from dispatcher.core.ledger import Identity
@@ -20,6 +20,8 @@ from dispatcher.kafka.rights import Role, rights
 from dispatcher.kafka.topics import KafkaTopics
 from dispatcher.settings import InForce
 
+_MOST_SECONDS = 10.0
+
 
 def preflight(in_force: InForce, connection: Connection, role: Role = Role.DISPATCHER) -> None:
     """Return when the topics are as they must be and the ledger seems whole; that takes some 0.1 s.
@@ -29,7 +31,7 @@ def preflight(in_force: InForce, connection: Connection, role: Role = Role.DISPA
     KafkaUnreachable.
     """
     settings = in_force.settings
-    admin, plan = KafkaTopics(connection), plan_of(settings)
+    admin, plan = KafkaTopics(connection, min(patience_of(settings), _MOST_SECONDS)), plan_of(settings)
     admin.require(rights(role, settings.prefix), plan.names())
     findings = _findings(in_force, connection, admin)
     hopeless = [

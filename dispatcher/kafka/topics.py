@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
 
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka import config
+from dispatcher.kafka.complaints import Complaints
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import NO_TOPIC, TOPIC_REFUSED, UNANSWERED, absent, error_of, text_of
 from dispatcher.kafka.permitted import require
@@ -49,7 +50,8 @@ class KafkaTopics:
     def __init__(self, connection: Connection, seconds: float = 10.0) -> None:
         self._bootstrap = connection.bootstrap
         self._seconds = seconds
-        self._admin = AdminClient(config.admin(connection.named("topics")))
+        self._complaints = Complaints()
+        self._admin = AdminClient(self._complaints.added(config.admin(connection.named("topics"))))
 
     def check(self, plan: TopicPlan) -> tuple[str, ...]:
         """Return a sentence for each topic that is missing, out of reach or not as it must be."""
@@ -190,8 +192,10 @@ class KafkaTopics:
         except KafkaException as failure:
             error = error_of(failure)
             if error.code() in UNANSWERED:
+                self._admin.poll(0)
+                why = self._complaints.why(error)
                 raise KafkaUnreachable(
-                    f"no broker at {self._bootstrap} answered within {self._seconds:g} s ({text_of(error)})"
+                    f"no broker at {self._bootstrap} answered within {self._seconds:g} s ({why})"
                 ) from failure
             return error
 
@@ -206,11 +210,13 @@ class KafkaTopics:
 
 def wait_for_kafka(connection: Connection, seconds: float) -> str:
     """Return the cluster's id once a broker answers. Raises KafkaUnreachable if none has in `seconds`."""
-    admin = AdminClient(config.admin(connection.named("waiting")))
+    complaints = Complaints()
+    admin = AdminClient(complaints.added(config.admin(connection.named("waiting"))))
     try:
         return str(admin.list_topics(timeout=seconds).cluster_id)
     except KafkaException as failure:
-        why = text_of(error_of(failure))
+        admin.poll(0)
+        why = complaints.why(error_of(failure))
         raise KafkaUnreachable(
             f"no broker at {connection.bootstrap} answered within {seconds:g} s ({why})"
         ) from failure
