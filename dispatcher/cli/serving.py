@@ -87,7 +87,8 @@ def _first_pages(role: table.Role) -> Pages:
     def status() -> Answer:
         return json_answer({**told, "reasons": list(_NOT_YET.reasons)})
 
-    return pages_of(Health, lambda: _NOT_YET, status, exposition)
+    pages = pages_of(Health, lambda: _NOT_YET, status, exposition)
+    return pages if dispatcher else {**pages, "/wanted": lambda: _judged("known", _NOT_YET)}
 
 
 def pages_of(

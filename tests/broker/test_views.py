@@ -155,6 +155,7 @@ def test_a_process_that_waits_for_kafka_is_well_and_not_ready(tmp_path: Path, co
             assert (here.code("/health"), here.code("/ready"), here.code("/status")) == (200, 503, 200)
             assert "Kafka has not answered yet" in here.json("/ready")["reasons"][0]
             assert here.metric(f"dispatcher_{'' if command == 'run' else 'worker_'}ready") == 0
+            assert here.code("/wanted") == (404 if command == "run" else 503)
             assert here.metric("process_open_fds") is not None
         finally:
             process.send_signal(signal.SIGTERM)

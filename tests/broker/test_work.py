@@ -194,7 +194,7 @@ def test_two_workers_of_one_name_on_one_machine_are_refused(shop: Shop) -> None:
 def test_a_worker_tells_autoscalers_what_is_wanted(shop: Shop) -> None:
     shop.schedule(*(job(f"j{number}", job="rehearse", payload={"waitSeconds": 0.5}) for number in range(12)))
     with shop.daemon(), shop.worker("w1", "--work-address", "127.0.0.1:0", "--seats-most", "4") as worker:
-        worker.says("views.served", SECONDS)
+        worker.says("worker.started", SECONDS)
         served = next(line for line in worker.text().splitlines() if "views.served" in line)
         base = f"http://127.0.0.1:{json.loads(served)['port']}"
 
