@@ -65,6 +65,7 @@ def live(seed: int, todo: Sequence[Operation] | None = None, *, tell: bool = Fal
         world.say(f"-- {one.kind}")
         getattr(history, one.kind)()
     faults = drain(world)
+    world.end()
     return Result(faults, world.counts, world.crashes, world.trace or [])
 
 

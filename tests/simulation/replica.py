@@ -127,6 +127,13 @@ class Process:
             return
         self.world.point(_stands(thread), self)
 
+    def end(self) -> None:
+        """Let go of everything: the history is over."""
+        if self.thread is not None:
+            vars(self.thread._loop).clear()
+            vars(self.thread).clear()
+        vars(self).clear()
+
     def check(self) -> None:
         """End here if the process was killed while it stood still."""
         if self.dead:
