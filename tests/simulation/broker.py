@@ -73,8 +73,7 @@ class Partition:
 
     def committed(self, start: int, until: int) -> Iterator[LedgerRecord]:
         """Yield what a reader of committed records sees from one offset up to another."""
-        for offset in range(start, min(until, self.stable)):
-            entry = self.entries[offset]
+        for offset, entry in enumerate(self.entries[start : min(until, self.stable)], start):
             if entry is not None and entry.state == COMMITTED:
                 yield LedgerRecord(entry.key or b"", entry.value, offset, entry.appended)
 
@@ -113,14 +112,14 @@ class Held:
 class Brokers:
     """All partitions and coordinators. `later` does something after some milliseconds, `now` is the time.
 
-    `read` is the live reader of committed records: it is called with each as it becomes visible.
+    `read` is the live reader of committed records: it is called with those that become visible.
     """
 
     def __init__(
         self,
         now: Callable[[], int],
         later: Callable[[int, Callable[[], None]], None],
-        read: Callable[[Partition, Entry], None],
+        read: Callable[[Partition, list[Entry]], None],
         count: Callable[[str], None],
     ) -> None:
         self.partitions: dict[tuple[str, int], Partition] = {}
@@ -160,14 +159,16 @@ class Brokers:
 
     def append(self, ident: str, epoch: int, partition: Partition, entry: Entry) -> int:
         """Produce within a transaction; return the offset."""
-        one = self._of(ident, epoch)
-        if one.open is None or partition not in one.open.partitions:
+        txn = self._of(ident, epoch).open
+        if txn is None or partition not in txn.partitions:
             raise Refusal(WRONG_STATE)
-        entry.txn = one.open.number
-        one.open.entries.append(entry)
-        partition.unstable.setdefault(one.open, partition.high)
+        entry.txn = txn.number
+        txn.entries.append(entry)
+        offset = len(partition.entries)
+        if txn not in partition.unstable:
+            partition.unstable[txn] = offset
         partition.entries.append(entry)
-        return partition.high - 1
+        return offset
 
     def end(self, ident: str, epoch: int, *, commit: bool, delay: int = 0) -> None:
         """EndTxn: end whatever is open for this epoch. A repeated one is answered like the first.
@@ -230,8 +231,9 @@ class Brokers:
         assert txn is not None
         one.open, one.ended = None, commit
         self._count("committed" if commit else "aborted")
+        state = COMMITTED if commit else ABORTED
         for entry in txn.entries:
-            entry.state = COMMITTED if commit else ABORTED
+            entry.state = state
         for partition in txn.partitions:
             partition.entries.append(None)
         if delay:
@@ -243,8 +245,11 @@ class Brokers:
         """Let readers know of a transaction's end."""
         for partition in txn.partitions:
             partition.unstable.pop(txn, None)
-            stable = partition.stable
-            for entry in partition.entries[partition.told : stable]:
-                if entry is not None and entry.state == COMMITTED:
-                    self._read(partition, entry)
-            partition.told = max(partition.told, stable)
+            told, stable = partition.told, partition.stable
+            if stable <= told:
+                continue
+            partition.told = stable
+            visible = partition.entries[told:stable]
+            found = [entry for entry in visible if entry is not None and entry.state == COMMITTED]
+            if found:
+                self._read(partition, found)

@@ -48,6 +48,7 @@ class MemoryProducer:
 
     def __init__(self, process: Process, config: dict[str, Any]) -> None:
         self._process = process
+        self._point = process.point
         self._world = process.world
         self._brokers = process.world.brokers
         self._ident: str = config["transactional.id"]
@@ -97,14 +98,14 @@ class MemoryProducer:
         _timestamp: int,
         headers: Headers | None,
     ) -> None:
-        self._raise_fatal()
-        log = self._brokers.partition(topic, partition)
-        if log.topic == self._ledger and self._queue and self._queue[-1][0].topic != self._ledger:
+        if self._fatal is not None:
+            raise KafkaException(self._fatal)
+        if topic == self._ledger and self._queue and self._queue[-1][0].topic != topic:
             if self._world.chance.random() < 0.5:
                 self._deliver()
             self._point("fires produced")
         entry = Entry(key, value, headers, 0, self._process)
-        self._queue.append((log, entry, callback))
+        self._queue.append((self._brokers.partition(topic, partition), entry, callback))
 
     def flush(self, timeout: float = 0.0) -> int:
         self._point("ledger produced")
@@ -142,9 +143,6 @@ class MemoryProducer:
         self._queue.clear()
 
     # What happens on the way.
-
-    def _point(self, name: str) -> None:
-        self._world.point(name, self._process)
 
     def _raise_fatal(self) -> None:
         if self._fatal is not None:

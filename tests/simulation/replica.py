@@ -61,7 +61,8 @@ class Machine:
     def wall(self) -> int:
         """What the clock shows."""
         wall = self.world.now + self.skew
-        self.latest = max(self.latest, wall)
+        if wall > self.latest:
+            self.latest = wall
         return wall
 
 
@@ -71,6 +72,8 @@ class Process:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.world = machine.world
+        self.point = partial(self.world.point, self)
+        """Be at a place where it can die or stand still."""
         self.thread: ShardThread | None = None
         self.dead = False
         self.busy = False
@@ -100,7 +103,7 @@ class Process:
         """Let go of the shard as a clean stop does."""
         thread, self.thread = self.thread, None
         if thread is not None:
-            self.world.point("revocation", self)
+            self.point("revocation")
             thread._close()
 
     def follow(self) -> None:
@@ -115,7 +118,7 @@ class Process:
         thread = self.thread
         assert thread is not None
         if not thread.taken:
-            self.world.point("assignment", self)
+            self.point("assignment")
         self._bring(thread)
         wait = thread._step()
         self.wake = _LONG if wait is None else self.world.now + round(wait * 1000)
@@ -125,7 +128,7 @@ class Process:
             self.world.count("yielded")
             self.give_up()
             return
-        self.world.point(_stands(thread), self)
+        self.point(_stands(thread))
 
     def end(self) -> None:
         """Let go of everything: the history is over."""
@@ -143,7 +146,7 @@ class Process:
         """Return the machine's clocks."""
         reading = Reading(self.machine.wall, self.world.now + 1_000_000)
         if self.busy:
-            self.world.point("clock read", self)
+            self.point("clock read")
         return reading
 
     # The file and the commands.
@@ -158,11 +161,10 @@ class Process:
 
     def _bring(self, thread: ShardThread) -> None:
         base = thread.base
-        file = self._file
-        assert file is not None
         if base is not None and self._may_compare(thread):
             self._asked, self._told = False, (base.change, base.revision)
-            self._compare(base, file)
+            assert self._file is not None
+            self._compare(base, self._file)
         if self._unread:
             first = self._listening or 0
             for offset, command in enumerate(self.world.commands[first:], first + 1):
@@ -172,7 +174,7 @@ class Process:
             thread.post(Shard.commands_read)
 
     def _may_compare(self, thread: ShardThread) -> bool:
-        return thread.base is not None and not self._comparing and (self._asked or self._told is None)
+        return (self._asked or self._told is None) and thread.base is not None and not self._comparing
 
     @property
     def _unread(self) -> bool:
@@ -218,7 +220,7 @@ class Process:
 
     def facts(self, _topic: str) -> TopicFacts:
         """Return what every topic is like."""
-        self.world.point("topic asked", self)
+        self.point("topic asked")
         if self.world.fault("facts"):
             raise KafkaUnreachable("no broker tells of topics")
         return TopicFacts(2, 1_000_000)
@@ -255,25 +257,25 @@ class MemoryLog(KafkaShardLog):
         self._world.say(f"{self._process.machine.name} has staged what is due at {to_text(at)}")
 
     def ends(self) -> LogEnds:
-        self._world.point("before ends", self._process)
+        self._process.point("before ends")
         if self._world.fault("ends"):
             raise KafkaUnreachable("nobody tells the ends")
         return LogEnds(0, self._world.ledger.high)
 
     def read(self, start: int, until: int) -> Iterator[LedgerRecord]:
         world, ledger = self._world, self._world.ledger
-        world.point("before replay", self._process)
+        self._process.point("before replay")
         if ledger.stable < until:
             world.wait(1_000)
         if ledger.stable < until:
             raise KafkaUnreachable("a transaction is open in the ledger")
         failing = world.fault("read")
         for record in ledger.committed(start, until):
-            world.point("during replay", self._process)
+            self._process.point("during replay")
             yield record
             if failing:
                 raise KafkaUnreachable("nobody sends the ledger on")
-        world.point("after replay", self._process)
+        self._process.point("after replay")
 
     def chunks(self, start: int, until: int) -> Iterator[Chunk]:
         for record in self.read(start, until):

@@ -49,6 +49,7 @@ ACTIONS = (
 COMMITS = ("slow", "held", "held", "unheard", "silent", "refusal", "refusal")
 ABORTS = ("slow", "held", "held", "held", "unheard", "silent")
 _DEEPEST = 2
+EVENTS = TOPICS.events
 
 
 class World:
@@ -114,15 +115,27 @@ class World:
         """Let the replicas work for so long."""
         until = self.now + milliseconds
         while self.now < until:
-            ready = [one for one in self._processes() if one.thread is not None and not one.busy]
-            process = min(ready, key=_by_wake) if ready else None
-            if process is None or process.wake > self.now:
-                wake = until if process is None else min(until, process.wake)
-                self.wait(max(0, min(wake, self._later[0][0] if self._later else wake) - self.now))
+            process = self._next()
+            if process is not None and process.wake <= self.now:
+                self.do(process, process.step)
+                if not self.calm and self.chance.random() < 0.3:
+                    self.wait(self.chance.choice((1, 3, 40)))
                 continue
-            self.do(process, process.step)
-            if not self.calm and self.chance.random() < 0.3:
-                self.wait(self.chance.choice((1, 3, 40)))
+            wake = until if process is None else min(until, process.wake)
+            if self._later and self._later[0][0] < wake:
+                wake = max(self.now, self._later[0][0])
+            self.wait(wake - self.now)
+
+    def _next(self) -> Process | None:
+        """Return the process that is to work next, None while none has the shard or all stand still."""
+        first = None
+        for machine in self.machines:
+            one = machine.process
+            if one is None or one.thread is None or one.busy:
+                continue
+            if first is None or one.wake < first.wake:
+                first = one
+        return first
 
     def _processes(self) -> list[Process]:
         return [machine.process for machine in self.machines if machine.process is not None]
@@ -174,7 +187,7 @@ class World:
         if machine.process is not None:
             machine.process.see_file()
 
-    def point(self, name: str, process: Process) -> None:
+    def point(self, process: Process, name: str) -> None:
         """Be at a place where a process can die or stand still."""
         if process.dead:
             raise Crash
@@ -182,7 +195,7 @@ class World:
             return
         if self.brokers.held and name in INSIDE and self.chance.random() < 0.35:
             self.release()
-        aim = self.aims.get(name)
+        aim = self.aims.get(name) if self.aims else None
         if aim is not None:
             if aim[0]:
                 self.aims[name] = (aim[0] - 1, aim[1])
@@ -196,8 +209,10 @@ class World:
 
     def fault(self, kind: str) -> str | None:
         """Return what goes wrong with a request of a kind, if anything does."""
+        if self.calm or not self.rates:
+            return None
         rate = self.rates.get(kind)
-        if self.calm or rate is None or self.chance.random() >= rate:
+        if rate is None or self.chance.random() >= rate:
             return None
         if kind == "commit":
             return self.chance.choice(COMMITS)
@@ -320,21 +335,19 @@ class World:
         if self.trace is not None:
             self.trace.append(f"{to_text(self.now)[14:]:>10}  {'  ' * self._depth}{what}")
 
-    def _read(self, partition: Partition, entry: Entry) -> None:
+    def _read(self, partition: Partition, entries: list[Entry]) -> None:
         """Be the live reader of committed records."""
-        self.seen.setdefault(partition, []).append(entry)
+        self.seen.setdefault(partition, []).extend(entries)
         if partition is self.ledger:
             return
-        entry.seen = max([max(one.wall, one.latest) for one in self.machines])
-        if partition.topic == TOPICS.events:
-            assert entry.headers is not None
-            self.count(entry.headers[1][1].decode())
-        else:
-            self.sent.append((partition.topic, entry))
-        if self.trace is not None:
-            heads = dict(entry.headers or ())
-            self.say(f"       seen: {heads['ce_id'].decode()} of {entry.by.machine.name}")
-
-
-def _by_wake(process: Process) -> int:
-    return process.wake
+        seen = max([max(one.wall, one.latest) for one in self.machines])
+        for entry in entries:
+            entry.seen = seen
+            if partition.topic == EVENTS:
+                assert entry.headers is not None
+                self.count(entry.headers[1][1].decode())
+            else:
+                self.sent.append((partition.topic, entry))
+            if self.trace is not None:
+                heads = dict(entry.headers or ())
+                self.say(f"       seen: {heads['ce_id'].decode()} of {entry.by.machine.name}")
