@@ -113,20 +113,21 @@ class Encoder:
 
     def __init__(self, topics: TopicNames, shard: int) -> None:
         self._topics = topics
+        self._ledger = topics.ledger
         self._shard = shard
 
     def batch(self, draft: Draft, now: Instant, waiting: Iterable[Event] = ()) -> Batch:
         """Return the batch of a draft, with the events that were waiting for the next transaction."""
         told = tuple(waiting)
-        time = to_text(now)
         events = [*told, *draft.events, *map(skip_event, draft.skips)]
         outgoing = draft.fires
-        outgoing += [encode_event(event, self._topics, self._shard, time) for event in events]
+        if events:
+            time = to_text(now)
+            outgoing += [encode_event(event, self._topics, self._shard, time) for event in events]
         facts = (*draft.facts, draft.position)
-        ledger = self._topics.ledger
         for fact in facts:
             key, value = encode(fact)
-            outgoing.append((ledger, value, key, self._shard, None))
+            outgoing.append((self._ledger, value, key, self._shard, None))
         return Batch(
             draft.kind,
             outgoing,

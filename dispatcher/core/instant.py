@@ -35,9 +35,11 @@ def to_datetime(instant: Instant) -> datetime:
 @lru_cache(maxsize=4096)
 def to_text(instant: Instant) -> str:
     """Return e.g. `2026-11-20T02:00:00Z`; milliseconds appear only when they are not zero."""
-    moment = to_datetime(instant)
-    text = moment.isoformat()[:19]
-    return f"{text}.{instant % 1000:03d}Z" if instant % 1000 else f"{text}Z"
+    day, within = divmod(instant, 86_400_000)
+    seconds, millisecond = divmod(within, 1000)
+    minutes, second = divmod(seconds, 60)
+    text = f"{_date(day)}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+    return f"{text}.{millisecond:03d}Z" if millisecond else f"{text}Z"
 
 
 def from_text(text: str) -> Instant:
@@ -57,6 +59,11 @@ def from_text(text: str) -> Instant:
     if not 0 <= instant <= LAST:
         raise ValueError(f"{text!r} is not within the years 1970 to 9999 of UTC")
     return instant
+
+
+@lru_cache(maxsize=64)
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).isoformat()[:10]
 
 
 def _short(text: str) -> str:

@@ -81,6 +81,8 @@ class Obeying:
         While the clock holds the shard nobody knows what time it is: giving up what was missed, and whatever
         is asked of jobs and fires, waits for the word that accepts the clock.
         """
+        if not self._letters:
+            return False
         if held:
             held = not self._accept(now, into)
         letters = self._due(held=held)

@@ -6,7 +6,7 @@ Decide, then act, then remember: the caller performs a decided batch in one tran
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dispatcher.core.batch import Batch, Draft, Encoder, Limits, Rest
 from dispatcher.core.burst import landed, touches
@@ -163,22 +163,32 @@ class Shard:
     def decide(self, now: Instant) -> Batch | Rest:
         """Return the next transaction, or until when there is nothing to do."""
         draft = self._draft("")
-        for turn in self._turns():
-            draft.kind = turn.__name__.strip("_")
+        for draft.kind, turn in self._turns():
             if turn(draft, now):
                 waiting = self._waiting if draft.at is None else []
                 return self._encoder.batch(draft, now, [*self._landed, *waiting])
         return Rest(self._wake_at(now))
 
-    def _turns(self) -> list[Callable[[Draft, Instant], bool]]:
-        """Return who may say, one after the other, what comes next. Whoever says nothing leaves no trace."""
-        if self.clock_hold is not None:
-            return [self._asked, self._tidy]
-        fires, changes = self._fires, self._changes
-        turns = [changes, fires] if self._fired_last and self.changing.waiting else [fires, changes]
-        turns += [self._backlog, self._burst] if self._burst_last else [self._burst, self._backlog]
-        first = [fires, self._asked] if self._obeyed_last and self._obeying.waiting else [self._asked]
-        return [*first, *turns, self._heartbeat, self._tidy]
+    def _turns(self) -> Iterator[tuple[str, Callable[[Draft, Instant], bool]]]:
+        """Yield who may say, one after the other, what comes next. Whoever says nothing leaves no trace."""
+        held = self.clock_hold is not None
+        if self._obeyed_last and self._obeying.waiting and not held:
+            yield "fires", self._fires
+        yield "asked", self._asked
+        if not held:
+            changes_first = self._fired_last and self.changing.waiting
+            if changes_first:
+                yield "changes", self._changes
+            yield "fires", self._fires
+            if not changes_first:
+                yield "changes", self._changes
+            if self._burst_last:
+                yield "backlog", self._backlog
+            yield "burst", self._burst
+            if not self._burst_last:
+                yield "backlog", self._backlog
+            yield "heartbeat", self._heartbeat
+        yield "tidy", self._tidy
 
     def prepare(self, now: Instant) -> bool:
         """Make some messages that are due soon; return whether there are more to make."""

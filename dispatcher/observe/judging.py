@@ -10,7 +10,7 @@ from itertools import islice
 
 from dispatcher.core.instant import to_text
 from dispatcher.observe.attempts import Attempts, Gone, Triggered, wrong
-from dispatcher.observe.marks import OPEN, OVERENDED, TWICE, UNENDED, commits, settled, skips
+from dispatcher.observe.marks import OPEN, OVERENDED, SETTLED, TWICE, UNENDED, commits, settled, skips
 from dispatcher.observe.runs import Runs
 from dispatcher.observe.shard_history import History, Standing
 from dispatcher.observe.slots import Slot, Slots
@@ -87,8 +87,9 @@ class Judging:
     def _times(self) -> list[int]:
         """Return how many fires have what is told of commits and skips, by that."""
         times = [0] * 16
-        for byte in range(256):
-            times[settled(byte)] += self._row.count(byte)
+        row = self._row.translate(SETTLED)
+        for told in range(16):
+            times[told] = row.count(told)
         for byte in self._asked.values():
             times[settled(byte)] += 1
         return times

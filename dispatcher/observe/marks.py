@@ -52,6 +52,8 @@ def redriven(byte: int) -> int:
 
 SKIPPED = bytes(map(_skipped, range(256)))
 """Turns bytes into those with one more skip, for `bytes.translate`."""
+SETTLED = bytes(map(settled, range(256)))
+"""Turns bytes into what is told of commits and skips alone, for `bytes.translate`."""
 OPEN = bytes(byte for byte in range(256) if not settled(byte))
 """The bytes of fires that were neither committed nor skipped."""
 TWICE = bytes(byte for byte in range(256) if settled(byte) not in (0, 1, 4))

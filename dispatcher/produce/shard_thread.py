@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 import structlog
 
@@ -326,12 +326,8 @@ class ShardThread:
         self._copy, self.taken, self.base, self._sure_at = LedgerCopy(), False, None, monotonic
 
     def _open_inbox(self, shard: Shard) -> None:
-        while True:
-            try:
-                letter = self._inbox.get_nowait()
-            except Empty:
-                return
-            letter(shard)
+        while not self._inbox.empty():  # nobody else takes from it
+            self._inbox.get_nowait()(shard)
 
     def _pause(self, rest: Rest, now: int) -> float:
         return (
