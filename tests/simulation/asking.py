@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from dispatcher.core.asked import OF_JOBS
@@ -12,7 +12,7 @@ from dispatcher.core.codec import decode
 from dispatcher.core.command import Command, CommandType, Parcel, retry_id
 from dispatcher.core.instant import to_text
 from dispatcher.core.ledger import Timer
-from dispatcher.core.message import Headers, asked_id, fire_in, is_planned, job_of
+from dispatcher.core.message import asked_id, fire_in, is_planned, job_of
 from dispatcher.core.run_event import fire_of_timer
 from simulation.broker import Entry
 from simulation.jobs import NAMES
@@ -87,9 +87,8 @@ def _timers(world: World) -> list[Timer]:
     return [one for one in found if isinstance(one, Timer)]
 
 
-def is_of_plan(headers: Headers | None) -> bool:
+def is_of_plan(heads: Mapping[str, bytes]) -> bool:
     """Return whether a record is about the plan alone: no run that was asked for or is tried again."""
-    heads = dict(headers or ())
     if heads["ce_type"] == b"dispatcher.fire":
         return heads["attempt"] == b"1" and b"!" not in heads["ce_id"]
     return "attempt" not in heads
@@ -107,10 +106,10 @@ class Audit:
         for partition, entries in world.seen.items():
             if partition.topic == TOPICS.events:
                 for entry in entries:
-                    self._event(dict(entry.headers or ()))
+                    self._event(entry.heads)
         for topic, entry in world.sent:
-            if not is_of_plan(entry.headers):
-                heads = dict(entry.headers or ())
+            if not is_of_plan(entry.heads):
+                heads = entry.heads
                 self._sent[heads["ce_id"].decode(), int(heads["attempt"])].append((topic, entry))
         wall = max(machine.wall for machine in world.machines)
         self._waiting = {(fire_of_timer(one), one.attempt) for one in _timers(world) if one.due > wall}
@@ -163,7 +162,7 @@ def _altered(run: Run, commands: list[Command], topic: str, entry: Entry) -> Ite
     headers = {**dict(parcel.headers), "attempt": str(run[1]).encode()}
     if (topic, entry.key, entry.value) != (parcel.topic, parcel.key, parcel.value):
         yield f"altered: {run} is another message now"
-    if dict(entry.headers or ()) != headers:
+    if entry.heads != headers:
         yield f"altered: {run} has the headers {entry.headers}"
     at = min(one.at or 0 for one in commands)
     if entry.seen < at:
@@ -186,9 +185,9 @@ def pauses(world: World) -> Iterator[str]:
             for name, begins in turns.get(entry.txn, ()):
                 (paused.add if begins else paused.discard)(name)
     for _, entry in world.sent:
-        name = dict(entry.headers or ())["ce_subject"].decode()
-        if name in before.get(entry.txn, ()) and is_of_plan(entry.headers):
-            yield f"unpaused: {dict(entry.headers or ())['ce_id']!r} went out"
+        name = entry.heads["ce_subject"].decode()
+        if name in before.get(entry.txn, ()) and is_of_plan(entry.heads):
+            yield f"unpaused: {entry.heads['ce_id']!r} went out"
     for number, name in skipped:
         if name not in before.get(number, (name,)):
             yield f"paused: {name} was skipped as paused, and was not"
@@ -200,7 +199,7 @@ def _pauses_told(world: World) -> tuple[dict[int, list[tuple[str, bool]]], list[
     skipped: list[tuple[int, str]] = []
     for partition, entries in world.seen.items():
         for entry in entries if partition.topic == TOPICS.events else ():
-            heads = dict(entry.headers or ())
+            heads = entry.heads
             value = entry.value or b""
             match heads["ce_type"]:
                 case b"command.obeyed" if b'"done":true' in value:

@@ -32,7 +32,7 @@ class Refusal(Exception):
 class Entry:
     """One record of a partition; the entry `None` is a marker, or was compacted away."""
 
-    __slots__ = ("appended", "by", "headers", "key", "seen", "state", "txn", "value")
+    __slots__ = ("_heads", "appended", "by", "headers", "key", "seen", "state", "txn", "value")
 
     def __init__(
         self, key: bytes | None, value: bytes | None, headers: Headers | None, appended: int, by: Any
@@ -47,6 +47,14 @@ class Entry:
         """When a live reader of committed records saw it, by the clock that is furthest ahead."""
         self.txn = -1
         """The number of its transaction: records of one number were committed together."""
+        self._heads: dict[str, bytes] | None = None
+
+    @property
+    def heads(self) -> dict[str, bytes]:
+        """Its headers by name."""
+        if self._heads is None:
+            self._heads = dict(self.headers or ())
+        return self._heads
 
 
 class Partition:

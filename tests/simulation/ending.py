@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dispatcher.core.codec import decode
+from dispatcher.core.codec import CURSOR_KEY
 from dispatcher.core.command import Command
+from dispatcher.core.compact_json import read_json
 from dispatcher.core.instant import to_text
-from dispatcher.core.ledger import Position
 from dispatcher.core.log_record import Record
 from dispatcher.observe.checker import Checker
 from dispatcher.observe.verdict import Verdict, Wrong
 from simulation.asking import Audit, is_of_plan, pauses
 from simulation.broker import COMMITTED, Entry, Partition
 from simulation.replica import IDENTITY, TOPICS, Machine
-from simulation.world import World
+from simulation.world import EVENTS, World
 
 _SETTLING_MS = 12_000
 """After so long all that was on its way has come: transactions have timed out, files are everywhere."""
@@ -51,23 +51,20 @@ def verdict(world: World) -> Verdict:
     """Return what the checker says of all that readers of committed records can see."""
     checker = Checker(TOPICS.prefix, 1, tzdata=IDENTITY.tzdata)
     fires: list[tuple[Record, int]] = []
-    facts: dict[bytes | None, Record] = {}
+    facts = {entry.key: (offset, entry) for offset, entry in _visible(world.ledger)}
+    for offset, entry in facts.values():
+        checker.ledger(_record(world.ledger, offset, entry))
     for partition in world.brokers.partitions.values():
+        if partition is world.ledger:
+            continue
         for offset, entry in _visible(partition):
-            record = Record(
-                partition.topic, partition.number, offset, entry.appended, entry.headers or [], entry.value,
-                entry.key,
-            )  # fmt: skip
-            if partition is not world.ledger and not is_of_plan(entry.headers):
+            if not is_of_plan(entry.heads):
                 continue
-            if partition is world.ledger:
-                facts[entry.key] = record
-            elif partition.topic == TOPICS.events:
+            record = _record(partition, offset, entry)
+            if partition.topic == EVENTS:
                 checker.event(record)
             else:
                 fires.append((record, entry.seen))
-    for fact in facts.values():
-        checker.ledger(fact)
     tally = checker.tally(-1, max(max(one.latest, one.wall) for one in world.machines) + 20_000)
     for record, seen in fires:
         tally.fire(record, seen)
@@ -75,6 +72,12 @@ def verdict(world: World) -> Verdict:
     world.counts["fires"] += found.committed
     world.counts["skips"] += found.skipped
     return found
+
+
+def _record(partition: Partition, offset: int, entry: Entry) -> Record:
+    return Record(
+        partition.topic, partition.number, offset, entry.appended, entry.headers or [], entry.value, entry.key
+    )
 
 
 def _visible(partition: Partition) -> Iterator[tuple[int, Entry]]:
@@ -133,13 +136,16 @@ def _torn(world: World) -> list[str]:
 def _backward(world: World) -> list[str]:
     """Return where the positions of the ledger go back."""
     found = []
-    before: Position | None = None
+    before: bytes | None = None
+    reached: tuple[int, str] = (0, "")
+    change = 0
     for entry in world.seen.get(world.ledger, []):
-        if entry.key != b"cursor":
+        if entry.key != CURSOR_KEY:
             continue
-        position = decode(entry.key, entry.value)
-        assert isinstance(position, Position)
-        if before is not None and (position.cursor < before.cursor or position.change < before.change):
-            found.append(f"the ledger went back: from {before} to {position}")
-        before = position
+        assert entry.value is not None
+        position = read_json(entry.value)
+        place = position["due"], position["name"]
+        if before is not None and (place < reached or position["change"] < change):
+            found.append(f"the ledger went back: from {before!r} to {entry.value!r}")
+        before, reached, change = entry.value, place, position["change"]
     return found

@@ -168,7 +168,7 @@ class MemoryProducer:
                 callback(error, Report(offset, now))
 
     def _refuses(self, entry: Entry) -> bool:
-        heads = dict(entry.headers or ())
+        heads = entry.heads
         return heads.get("ce_type") == b"dispatcher.fire" and heads["ce_subject"] in self._world.refused
 
     def _append(self, log: Partition, entry: Entry) -> int:

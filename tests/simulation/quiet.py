@@ -6,14 +6,20 @@ import gc
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import structlog
 
 from dispatcher.core import state
+from dispatcher.core.walls import Walls
 from dispatcher.produce import shard_thread
+from dispatcher.produce.counting import Counting
 from simulation.jobs import READER
+
+_WALLS_KNOWN = 20_000
+"""Histories all play in the same minutes: so many answers of the cron engine serve them all."""
 
 
 class Chance:
@@ -25,6 +31,21 @@ class Chance:
     def random(cls) -> float:
         """Return a number in [0, 1)."""
         return cls.source.random()
+
+
+class Still:
+    """The loop of a shard whose steps the world takes: no thread, nobody to wake, nobody who looks on."""
+
+    stopping = False
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.waiter = self.motion = self
+
+    def wake(self) -> None:
+        """Nobody waits."""
+
+    def moved(self) -> None:
+        """Nobody asks."""
 
 
 @contextmanager
@@ -39,6 +60,9 @@ def quiet() -> Iterator[None]:
             patch.object(state, "JobReader", lambda: READER),
             patch.object(shard_thread, "gc", SimpleNamespace(freeze=lambda: None)),
             patch.object(shard_thread, "random", Chance),
+            patch.object(shard_thread, "Loop", Still),
+            patch.object(Counting, "show", lambda *_: None),
+            patch.object(Walls, "after", lru_cache(maxsize=_WALLS_KNOWN)(Walls.after)),
         ):
             yield
     finally:

@@ -133,7 +133,6 @@ class Process:
     def end(self) -> None:
         """Let go of everything: the history is over."""
         if self.thread is not None:
-            vars(self.thread._loop).clear()
             vars(self.thread).clear()
         vars(self).clear()
 
@@ -278,8 +277,8 @@ class MemoryLog(KafkaShardLog):
         self._process.point("after replay")
 
     def chunks(self, start: int, until: int) -> Iterator[Chunk]:
-        for record in self.read(start, until):
-            yield [(record.key, record.value)], record.offset + 1
+        for key, value, offset, _ in self.read(start, until):
+            yield [(key, value)], offset + 1
 
     def stable_end(self) -> int:
         """Return the end as a reader of committed records is told it."""

@@ -349,5 +349,5 @@ class World:
             else:
                 self.sent.append((partition.topic, entry))
             if self.trace is not None:
-                heads = dict(entry.headers or ())
+                heads = entry.heads
                 self.say(f"       seen: {heads['ce_id'].decode()} of {entry.by.machine.name}")
