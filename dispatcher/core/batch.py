@@ -133,7 +133,7 @@ class Encoder:
             outgoing,
             facts,
             fires=len(outgoing) - len(events) - len(facts),
-            skips=sum(skip.count for skip in draft.skips),
+            skips=sum([skip.count for skip in draft.skips]),
             settled=draft.settled,
             told=len(told),
             piece=draft.piece,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dispatcher.core.instant import Instant
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Cursor:
+class Cursor(NamedTuple):
     """A place in the total order of a shard's fires: everything up to (due, name) is settled.
 
     The empty name stands before every job, so `Cursor(t, "")` covers all that is due before t.

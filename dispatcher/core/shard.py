@@ -243,9 +243,11 @@ class Shard:
 
     def _burst(self, draft: Draft, now: Instant) -> bool:
         """Stage what is due next, when its time has come and no change can come before it."""
-        begin, at, identity = self.firing.stage_at(now), self.firing.next_due(), self.state.identity
-        held_until = self.changing.until()
-        if begin is None or now < begin or at is None or identity is None or self.changing.waiting:
+        begin = self.firing.stage_at(now)
+        if begin is None or now < begin:
+            return False
+        at, identity, held_until = self.firing.next_due(), self.state.identity, self.changing.until()
+        if at is None or identity is None or self.changing.waiting:
             return False
         if held_until is not None and held_until <= at:
             return False
@@ -254,8 +256,9 @@ class Shard:
     def _tidy(self, draft: Draft, now: Instant) -> bool:
         if self.changing.staging:
             return False
-        garbage = sorted(self.state.garbage)[: self._limits.piece]
-        draft.facts += map(self.state.tidied, garbage)
+        if self.state.garbage:
+            garbage = sorted(self.state.garbage)[: self._limits.piece]
+            draft.facts += map(self.state.tidied, garbage)
         draft.facts += map(ChangeGone, self.state.unused_changes())
         if self.state.done and self.clock_hold is None:
             draft.facts += map(DoneGone, self.state.long_done(now, self._limits.piece))
@@ -287,10 +290,12 @@ class Shard:
 
     def _touched(self, batch: Batch) -> dict[str, JobRecord | None]:
         """Return the records that a batch replaces, as they were."""
-        names = self.changing.touched() if batch.kind == "change" else None
+        if batch.kind != "change":
+            return {}
+        names = self.changing.touched()
         if names is None:
             names = [fact.name for fact in batch.facts if isinstance(fact, JobVersions)]
-        return {name: self.state.records.get(name) for name in names} if batch.kind == "change" else {}
+        return {name: self.state.records.get(name) for name in names}
 
     def _replan(self, touched: dict[str, JobRecord | None]) -> None:
         self.firing.put_back()

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import structlog
 
-from dispatcher.core import state
+from dispatcher.core import codec, ledger_copy, state
 from dispatcher.core.walls import Walls
 from dispatcher.produce import shard_thread
 from dispatcher.produce.counting import Counting
@@ -20,6 +20,9 @@ from simulation.jobs import READER
 
 _WALLS_KNOWN = 20_000
 """Histories all play in the same minutes: so many answers of the cron engine serve them all."""
+
+_FACTS_KNOWN = 2_000
+"""A replica that takes the shard reads what those before it have read: records of the last histories."""
 
 
 class Chance:
@@ -52,6 +55,7 @@ class Still:
 def quiet() -> Iterator[None]:
     """Spare a history what costs time and tells nothing."""
     before = structlog.get_config()
+    decode = lru_cache(maxsize=_FACTS_KNOWN)(codec.decode)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     gc.disable()  # histories leave little behind in circles: `run` collects it now and then
     gc.freeze()
@@ -62,6 +66,8 @@ def quiet() -> Iterator[None]:
             patch.object(shard_thread, "random", Chance),
             patch.object(shard_thread, "Loop", Still),
             patch.object(Counting, "show", lambda *_: None),
+            patch.object(ledger_copy, "decode", decode),
+            patch.object(shard_thread, "decode", decode),
             patch.object(Walls, "after", lru_cache(maxsize=_WALLS_KNOWN)(Walls.after)),
         ):
             yield

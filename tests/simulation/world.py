@@ -105,11 +105,14 @@ class World:
     def wait(self, milliseconds: float) -> None:
         """Let time pass, with what it brings."""
         until = self.now + round(milliseconds)
-        while self._later and self._later[0][0] <= until:
-            at, _, act = heappop(self._later)
-            self.now = max(self.now, at)
+        later = self._later
+        while later and later[0][0] <= until:
+            at, _, act = heappop(later)
+            if at > self.now:
+                self.now = at
             act()
-        self.now = max(self.now, until)
+        if until > self.now:
+            self.now = until
 
     def run(self, milliseconds: int) -> None:
         """Let the replicas work for so long."""
