@@ -64,9 +64,9 @@ def live(seed: int, todo: Sequence[Operation] | None = None, *, tell: bool = Fal
         world.chance = random.Random(one.seed)
         world.say(f"-- {one.kind}")
         getattr(history, one.kind)()
-    faults = drain(world)
+    result = Result(drain(world), world.counts, world.crashes, world.trace or [])
     world.end()
-    return Result(faults, world.counts, world.crashes, world.trace or [])
+    return result
 
 
 def shrink(seed: int) -> list[Operation]:

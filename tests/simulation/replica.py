@@ -132,8 +132,11 @@ class Process:
 
     def end(self) -> None:
         """Let go of everything: the history is over."""
-        if self.thread is not None:
-            vars(self.thread).clear()
+        thread = self.thread
+        if thread is not None:
+            if thread._shard is not None:
+                vars(thread._shard).clear()
+            vars(thread).clear()
         vars(self).clear()
 
     def check(self) -> None:

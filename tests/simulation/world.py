@@ -320,12 +320,8 @@ class World:
         """Let go of what was recorded, and of who did it: most of it is in circles, which cost time to find."""
         for process in self.processes:
             process.end()
-        for entries in self.seen.values():
-            entries.clear()
-        self.brokers.partitions.clear()
-        self.seen.clear()
-        self.sent.clear()
-        self._later.clear()
+        vars(self.brokers).clear()
+        vars(self).clear()
 
     # What is told.
 
