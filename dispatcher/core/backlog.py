@@ -93,7 +93,7 @@ def given_up(backlog: tuple[Interval, ...], until: Instant) -> tuple[Interval, .
 def _given_up(interval: Interval, until: Instant) -> Interval:
     if Cursor(until) <= interval.start or until <= max(interval.drops, default=0):
         return interval
-    return replace(interval, drops=(*interval.drops, until))
+    return interval._replace(drops=(*interval.drops, until))
 
 
 class Counting:
@@ -200,11 +200,11 @@ class Settling:
         self._plan = None
         piece, named, done = self._walk(interval.dropped, self._dropped, most, most)
         if not done:
-            return replace(piece, rest=replace(interval, dropped=named))
+            return replace(piece, rest=interval._replace(dropped=named))
         if first >= interval.end:
             return piece
         start = max(interval.start, Cursor(first))
-        return replace(piece, rest=replace(interval, start=start, drops=tuple(later), dropped=""))
+        return replace(piece, rest=interval._replace(start=start, drops=tuple(later), dropped=""))
 
     def _dropped(self, record: JobRecord) -> _Settled:
         after, until = unsettled(record, self.interval)
@@ -214,7 +214,7 @@ class Settling:
 
     def _by_name(self, most: int, send: int) -> Slice:
         piece, named, done = self._walk(self.interval.named, self._stale, most, send)
-        return replace(piece, rest=replace(self.interval, named=named, names_done=done))
+        return replace(piece, rest=self.interval._replace(named=named, names_done=done))
 
     def _walk(
         self, last: str, settle: Callable[[JobRecord], _Settled], most: int, send: int
@@ -271,11 +271,11 @@ class Settling:
             self._plan = self._planned(records, self.interval.recent)
         fires = self._plan.ready(self.interval.end - 1, most)
         if fires:
-            return _sent(fires, replace(self.interval, recent=Cursor(fires[-1][0], fires[-1][1])))
+            return _sent(fires, self.interval._replace(recent=Cursor(fires[-1][0], fires[-1][1])))
         self._plan = self._planned(filter(_drains, self._records.values()), self.interval.drained)
         due = self._plan.next_due()
         left = due is not None and due < self.interval.end
-        return Slice((), (), replace(self.interval, recent_done=True) if left else None)
+        return Slice((), (), self.interval._replace(recent_done=True) if left else None)
 
     def _all(self, most: int) -> Slice:
         if self._plan is None:
@@ -283,7 +283,7 @@ class Settling:
         fires = self._plan.ready(self.interval.end - 1, most)
         if not fires:
             return Slice((), (), None)
-        return _sent(fires, replace(self.interval, drained=Cursor(fires[-1][0], fires[-1][1])))
+        return _sent(fires, self.interval._replace(drained=Cursor(fires[-1][0], fires[-1][1])))
 
     def _planned(self, records: Iterable[JobRecord], place: Cursor | None) -> Plan:
         start = self.interval.start

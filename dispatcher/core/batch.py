@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from dispatcher.core.backlog import Skip, Slice
 from dispatcher.core.codec import encode
@@ -105,7 +105,7 @@ class Draft:
 
     def move(self, **changes: object) -> None:
         """Change the position that the batch will leave."""
-        self.position = replace(self.position, **changes)  # type: ignore[arg-type] # names are Position's own
+        self.position = self.position._replace(**changes)  # type: ignore[arg-type] # names are Position's own
 
 
 class Encoder:

@@ -19,10 +19,17 @@ def _parts_of(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[str]]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return lambda value, _: encoder.iterencode(value)
-    separators = encoder.key_separator, encoder.item_separator
-    text = json.encoder.encode_basestring
-    options = encoder.sort_keys, encoder.skipkeys, encoder.allow_nan
-    parts: Callable[[Any, int], Iterable[str]] = make(None, encoder.default, text, None, *separators, *options)
+    parts: Callable[[Any, int], Iterable[str]] = make(
+        None,
+        encoder.default,
+        json.encoder.encode_basestring,
+        None,
+        encoder.key_separator,
+        encoder.item_separator,
+        encoder.sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
+    )
     return parts
 
 

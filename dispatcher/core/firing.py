@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
 from operator import itemgetter
 
@@ -273,5 +272,5 @@ def missed_until(draft: Draft, now: Instant, most: int) -> Draft:
     """
     position = draft.position
     interval = Interval(position.cursor, now, position.change, most=most)
-    draft.position = replace(position, cursor=Cursor(now), backlog=(*position.backlog, interval))
+    draft.position = position._replace(cursor=Cursor(now), backlog=(*position.backlog, interval))
     return draft

@@ -22,8 +22,7 @@ class Cursor(NamedTuple):
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """One missed stretch of a shard and how far it is settled.
 
     It covers the fires after `start` that are due before `end`. Jobs are settled in the order of their
@@ -46,8 +45,7 @@ class Interval:
     dropped: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """The cursor record: where a shard stands, written last in each of its transactions.
 
     `change` is the number of the last applied change, `effective_from` the instant it takes effect after,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dispatcher.core.backlog import GIVEN_UP, Settling, given_up, unsettled
 from dispatcher.core.instant import Instant
@@ -86,7 +86,7 @@ def _without_drops(interval: Interval) -> Interval:
     if not interval.drops:
         return interval
     start = max(interval.start, Cursor(interval.drops[-1]))
-    return replace(interval, start=start, drops=(), dropped="")
+    return interval._replace(start=start, drops=(), dropped="")
 
 
 def _ended(record: JobRecord, schedule: Schedule) -> str:

@@ -169,7 +169,7 @@ def _rebound(one: Beginning, ground: Ground, facts: Sequence[Fact], identity: Id
     bound = replace(identity, tzdata=before.tzdata, engine=before.engine)
     data = {"reason": str(one.trouble), "cursor": to_text(position.cursor.due)}
     event = Event("ledger.rebound", f"ledger.rebound/{one.shard}/{to_text(one.until)}", "", data)
-    return Draft("rebind", replace(position, commands=ground.commands), events=[event], facts=[bound])
+    return Draft("rebind", position._replace(commands=ground.commands), events=[event], facts=[bound])
 
 
 def _readable(latest: Mapping[bytes, bytes]) -> Iterator[Fact]:

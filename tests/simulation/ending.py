@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from dispatcher.core.codec import CURSOR_KEY
 from dispatcher.core.command import Command
 from dispatcher.core.compact_json import read_json
@@ -80,10 +78,12 @@ def _record(partition: Partition, offset: int, entry: Entry) -> Record:
     )
 
 
-def _visible(partition: Partition) -> Iterator[tuple[int, Entry]]:
-    for offset, entry in enumerate(partition.entries[: partition.stable]):
-        if entry is not None and entry.state == COMMITTED:
-            yield offset, entry
+def _visible(partition: Partition) -> list[tuple[int, Entry]]:
+    return [
+        (offset, entry)
+        for offset, entry in enumerate(partition.entries[: partition.stable])
+        if entry is not None and entry.state == COMMITTED
+    ]
 
 
 def _told(wrong: Wrong) -> str:
@@ -121,8 +121,9 @@ def _unread(world: World) -> list[str]:
     """Return where a fresh read differs from the live one, and what is open."""
     found = ["hangs: a transaction is open"] if world.brokers.has_open() else []
     for partition in world.brokers.partitions.values():
-        fresh = [entry for _, entry in _visible(partition)]
-        if partition is not world.ledger and fresh != world.seen.get(partition, []):
+        if partition is world.ledger:
+            continue
+        if [entry for _, entry in _visible(partition)] != world.seen.get(partition, []):
             found.append(f"two readers differ: {partition.topic}-{partition.number}")
     return found
 

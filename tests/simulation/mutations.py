@@ -182,7 +182,7 @@ def open_backlog_a_transaction_later() -> Iterator[None]:
     def without(into: Draft, now: int, *rest: Any) -> Draft:
         opened = missed_until(into, now, *rest)
         late.append(opened.position.backlog[-1])
-        opened.position = replace(opened.position, backlog=opened.position.backlog[:-1])
+        opened.position = opened.position._replace(backlog=opened.position.backlog[:-1])
         return opened
 
     def keep(self: Any, found: Any) -> Any:

@@ -61,8 +61,7 @@ class Machine:
     def wall(self) -> int:
         """What the clock shows."""
         wall = self.world.now + self.skew
-        if wall > self.latest:
-            self.latest = wall
+        self.latest = max(self.latest, wall)
         return wall
 
 
@@ -146,10 +145,12 @@ class Process:
 
     def read(self) -> Reading:
         """Return the machine's clocks."""
-        reading = Reading(self.machine.wall, self.world.now + 1_000_000)
+        now, machine = self.world.now, self.machine
+        wall = now + machine.skew
+        machine.latest = max(machine.latest, wall)
         if self.busy:
             self.point("clock read")
-        return reading
+        return Reading(wall, now + 1_000_000)
 
     # The file and the commands.
 
@@ -280,8 +281,12 @@ class MemoryLog(KafkaShardLog):
         self._process.point("after replay")
 
     def chunks(self, start: int, until: int) -> Iterator[Chunk]:
-        for key, value, offset, _ in self.read(start, until):
-            yield [(key, value)], offset + 1
+        records = self.read(start, until)
+        if self._world.restless:
+            for key, value, offset, _ in records:
+                yield [(key, value)], offset + 1
+        elif together := [(key, value) for key, value, _, _ in records]:
+            yield together, until
 
     def stable_end(self) -> int:
         """Return the end as a reader of committed records is told it."""

@@ -108,11 +108,9 @@ class World:
         later = self._later
         while later and later[0][0] <= until:
             at, _, act = heappop(later)
-            if at > self.now:
-                self.now = at
+            self.now = max(self.now, at)
             act()
-        if until > self.now:
-            self.now = until
+        self.now = max(self.now, until)
 
     def run(self, milliseconds: int) -> None:
         """Let the replicas work for so long."""
@@ -209,6 +207,11 @@ class World:
             self._act(self.chance.choice(ACTIONS), name, process)
         if process.dead:
             raise Crash
+
+    @property
+    def restless(self) -> bool:
+        """Whether anything may go wrong just now."""
+        return not self.calm and bool(self.aims or self.rates or self.brokers.held)
 
     def fault(self, kind: str) -> str | None:
         """Return what goes wrong with a request of a kind, if anything does."""
@@ -317,7 +320,7 @@ class World:
         self.count("clock steps")
 
     def end(self) -> None:
-        """Let go of what was recorded, and of who did it: most of it is in circles, which cost time to find."""
+        """Let go of what was recorded, and of who did it: it is in circles, which cost time to find."""
         for process in self.processes:
             process.end()
         vars(self.brokers).clear()

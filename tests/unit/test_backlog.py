@@ -146,7 +146,7 @@ def left(one: JobRecord, rest: Interval, until: int) -> set[int]:
     """Return the planned instants due before an instant that an interval has not settled."""
     after, last = unsettled(one, rest)
     last = min(last, until - one.job.delay_ms - 1)
-    return {planned for planned in missed(one, replace(rest, start=Cursor(0))) if after < planned <= last}
+    return {planned for planned in missed(one, rest._replace(start=Cursor(0))) if after < planned <= last}
 
 
 def check_rest(records: dict[str, JobRecord], rest: Interval, interval: Interval, settled: Settled) -> None:
@@ -216,7 +216,7 @@ def test_no_cap_is_looked_for_where_there_can_be_none(fields: dict[str, str]) ->
     interval = Interval(Cursor(0), 3_600 * SECOND, 1, most=4_000)
     assert counting.named_until(one, interval) == 0
     assert counting.evaluated == 0
-    tight = replace(interval, most=1)
+    tight = interval._replace(most=1)
     assert Counting().named_until(one, tight) == max(0, cap_of(one, tight))
 
 

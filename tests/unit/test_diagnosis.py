@@ -45,7 +45,7 @@ def moved(**fields: Any) -> ShardFacts:
         (found(replace(FINE, sent=sent(AT.cursor.due))), None, ""),
         (found(replace(FINE, identity=None)), None, ""),
         (found(moved(tzdata="other", engine="other")), None, ""),
-        (found(replace(FINE, position=replace(AT, first=5), first=5)), None, ""),
+        (found(replace(FINE, position=AT._replace(first=5), first=5)), None, ""),
         (found(partitions={}), None, ""),
         (found(partitions={NAMES.events: 2}, used=False), None, ""),
         (
@@ -65,7 +65,7 @@ def moved(**fields: Any) -> ShardFacts:
         (found(replace(EMPTY, records=True)), Trouble.TRUNCATED, "records but no position"),
         (found(replace(EMPTY, first=4)), Trouble.TRUNCATED, "begins at offset 4"),
         (found(replace(FINE, first=4)), Trouble.TRUNCATED, "begins at offset 4"),
-        (found(replace(FINE, first=6, position=replace(AT, first=5))), Trouble.TRUNCATED, "offset 6"),
+        (found(replace(FINE, first=6, position=AT._replace(first=5))), Trouble.TRUNCATED, "offset 6"),
         (found(replace(FINE, unread="no JSON")), Trouble.UNREADABLE, "no JSON"),
         (found(replace(FINE, newer="upgrade it")), Trouble.NEWER, "upgrade it"),
         (
@@ -97,7 +97,7 @@ def test_facts_are_judged(facts: Facts, trouble: Trouble | None, text: str) -> N
 
 
 def test_a_timer_planned_before_the_last_change_is_not_beyond_the_ledger() -> None:
-    position = replace(AT, effective_from=NOW)
+    position = AT._replace(effective_from=NOW)
     assert diagnose(found(replace(FINE, position=position, sent=sent(NOW)))) == ()
     assert diagnose(found(replace(FINE, position=position, sent=sent(NOW + 1)))) != ()
 
@@ -123,7 +123,7 @@ def test_what_can_be_mended_is_and_the_rest_is_left(facts: Facts, remedies: list
     [
         (replace(FINE, first=4), AT.cursor.due - 1, False),
         (
-            replace(FINE, first=4, position=replace(AT, backlog=(Interval(Cursor(77), NOW, 7),))),
+            replace(FINE, first=4, position=AT._replace(backlog=(Interval(Cursor(77), NOW, 7),))),
             76,
             False,
         ),
@@ -182,7 +182,7 @@ def test_to_begin_anew_gives_up_all_records_and_uses_no_number_twice() -> None:
 
 
 def test_numbers_in_the_ledger_and_what_cannot_be_read_of_it_count_too() -> None:
-    ledger, _ = written(replace(FINE, unread="?"), replace(AT, change=20, abandoned=(30,)), told=11)
+    ledger, _ = written(replace(FINE, unread="?"), AT._replace(change=20, abandoned=(30,)), told=11)
     position = decode(CURSOR_KEY, ledger[CURSOR_KEY])
     assert isinstance(position, Position)
     assert position.change == 31
@@ -192,6 +192,6 @@ def test_to_rebind_keeps_position_jobs_and_rules_of_time() -> None:
     before = replace(HERE, topics={**IDS, NAMES.commands: "c0"}, tzdata="old")
     ledger, events = written(replace(FINE, identity=before), AT, before, TIMER)
     assert decode(b"identity", ledger.pop(b"identity")) == replace(HERE, tzdata="old")
-    assert decode(CURSOR_KEY, ledger.pop(CURSOR_KEY)) == replace(AT, commands=40)
+    assert decode(CURSOR_KEY, ledger.pop(CURSOR_KEY)) == AT._replace(commands=40)
     assert ledger == {}
     assert [event["ce_type"] for event in events] == [b"ledger.rebound"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 from memory_log import HandClock
@@ -157,5 +156,5 @@ def test_a_position_of_another_schedule_waits_for_its_jobs() -> None:
     assert site.overdue(0.1) is None
     position = site.world.shard.state.position
     assert position is not None
-    site.world.shard.state.position = replace(position, change=position.change + 1)
+    site.world.shard.state.position = position._replace(change=position.change + 1)
     assert site.overdue(3) is not None, "what was in force before is expected on"

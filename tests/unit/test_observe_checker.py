@@ -353,8 +353,8 @@ def standing(position: Position | None, *timers: str) -> dict[int, Standing]:
 
 AT_FIVE = Position(Cursor(T0 + 5000, "a"), "r", 1)
 MISSED = Interval(Cursor(T0 + 1000, "a"), T0 + 4000, 1)
-BACKLOG = replace(AT_FIVE, backlog=(MISSED,))
-DRAINED = replace(AT_FIVE, backlog=(replace(MISSED, drained=Cursor(T0 + 2000, "a")),))
+BACKLOG = AT_FIVE._replace(backlog=(MISSED,))
+DRAINED = AT_FIVE._replace(backlog=(MISSED._replace(drained=Cursor(T0 + 2000, "a")),))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ DRAINED = replace(AT_FIVE, backlog=(replace(MISSED, drained=Cursor(T0 + 2000, "a
     [
         (None, 0),
         (standing(AT_FIVE), 5),
-        (standing(replace(AT_FIVE, cursor=Cursor(T0 + 5000, ""))), 6),
+        (standing(AT_FIVE._replace(cursor=Cursor(T0 + 5000, ""))), 6),
         (standing(BACKLOG), 7),
         (standing(DRAINED), 6),
         (standing(AT_FIVE, f"a@{to_text(T0 + 2000)}"), 6),
@@ -376,7 +376,7 @@ def test_what_is_not_settled_yet_is_pending(standings: dict[int, Standing] | Non
     assert (verdict.pending, verdict.lost) == (pending, 10 - pending)
 
 
-@pytest.mark.parametrize("position", [None, replace(AT_FIVE, change=0)], ids=["lost", "an older copy"])
+@pytest.mark.parametrize("position", [None, AT_FIVE._replace(change=0)], ids=["lost", "an older copy"])
 def test_a_ledger_that_holds_less_than_the_events_tell_cannot_say_what_is_pending(
     position: Position | None,
 ) -> None:
@@ -452,7 +452,7 @@ def test_jobs_older_than_history_are_those_of_the_ledger() -> None:
     written.fact(JobVersions("a", (later, abandoned, current)))
     written.fact(JobVersions("c", (in_pieces,)))
     written.fact(Change(4, T0 + 8000))
-    written.fact(replace(AT_FIVE, cursor=Cursor(T0 + 60_000), change=8, abandoned=(6,)))
+    written.fact(AT_FIVE._replace(cursor=Cursor(T0 + 60_000), change=8, abandoned=(6,)))
     written.job("removed", "b", 8, old=removed)
     written.applied(8, T0 + 5000)
     for planned in seconds(6, start=5):

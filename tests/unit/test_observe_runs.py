@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 import pytest
 from verify_world import T0, Written, definition, good, seconds
@@ -201,7 +200,7 @@ def in_a_command(written: Written) -> dict[int, Standing]:
 
 def by_an_older_ledger(written: Written) -> dict[int, Standing]:
     del written
-    return standing(position=replace(AT_TEN, change=0))
+    return standing(position=AT_TEN._replace(change=0))
 
 
 def no_longer_kept(written: Written) -> dict[int, Standing]:

@@ -451,7 +451,7 @@ def test_an_image_from_before_a_ledger_that_begins_anew_is_dropped() -> None:
     last = [one for one in bench.broker.ledger if one is not None and one.key == CURSOR_KEY][-1]
     position = decode(last.key, last.value)
     assert isinstance(position, Position)
-    _, value = encode(replace(position, first=1))
+    _, value = encode(position._replace(first=1))
     bench.broker.ledger.append(last._replace(value=value, offset=len(bench.broker.ledger)))
     bench.thread = bench.another(stale)
     bench.rest()
