@@ -21,6 +21,8 @@ from dispatcher.masking import is_secret, is_unfit_for_flags
 from dispatcher.settings import load as load_settings
 
 LONG = 100_000
+MOST_SECONDS = 2.0
+"""Twenty times what any takes; one that looks back at each character would take minutes."""
 CORPUS = (
     "a", "9", " ", ",", "-", "*/", "1-", "1,", "L", "#", "5#", "W", "H(", "\\", "[", "{", "::", "..",
     "password", "1h ", "P1", "https://", "a.", "ä", "\u200b", "\x00",
@@ -59,7 +61,7 @@ def test_a_hundred_kilobytes_are_judged_at_once(reader: str) -> None:
         with suppress(DispatcherError, ValueError):  # it may be refused; how long that takes is the question
             READERS[reader](text)
         took = time.process_time() - began
-        if took > 0.5:
+        if took > MOST_SECONDS:
             slow[piece] = round(took, 2)
     assert slow == {}
 

@@ -166,17 +166,17 @@ def lacking(right: Right) -> set[str]:
     return {lack(right.kind, name, right.operation) for name in names}
 
 
-def faults(place: Installation, role: Role) -> set[str]:
+def faults(topics: KafkaTopics, role: Role) -> set[str]:
     """Return what a start tells the user of a role that it lacks."""
     try:
-        KafkaTopics(place.site.connection(role)).require(needed(role), PLAN.names())
+        topics.require(needed(role), PLAN.names())
     except RightsMissing as error:
         return set(error.faults)
     return set()
 
 
-def _are_told(place: Installation, role: Role, sentences: set[str]) -> bool:
-    return sentences <= faults(place, role)
+def _are_told(topics: KafkaTopics, role: Role, sentences: set[str]) -> bool:
+    return sentences <= faults(topics, role)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -187,12 +187,13 @@ def test_a_start_names_each_right_that_is_missing_and_what_grants_it(
         right for right in needed(role)
         if right.kind is not Kind.TRANSACTIONAL_ID and right.operation is not Operation.CREATE
     ]  # fmt: skip
-    assert faults(installation, role) == set()
+    topics = KafkaTopics(installation.site.connection(role))
+    assert faults(topics, role) == set()
     for right in asked:
         told = lacking(right)
         with installation.site.without(role, right):
-            eventually(partial(_are_told, installation, role, told))
-        eventually(lambda: not faults(installation, role))
+            eventually(partial(_are_told, topics, role, told))
+        eventually(lambda: not faults(topics, role))
         for sentence in told:
             assert f"--operation {right.operation} --{right.kind} " in sentence
 

@@ -63,8 +63,8 @@ def test_the_same_sources_give_the_same_bytes_wherever_and_whenever(wheelhouse: 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_every_package_of_the_lock_is_pinned_by_hash_and_names_no_place(lock: Path) -> None:
-    entries = re.split(r"\n(?=[A-Za-z0-9])", lock.read_text())
-    assert len(entries) > 10
+    entries = [one for one in re.split(r"\n(?=[A-Za-z0-9])", lock.read_text().strip()) if one[0] != "#"]
+    assert entries
     for entry in entries:
         assert re.match(r"[A-Za-z0-9._-]+(\[[^\]]+\])?==\S+", entry), entry
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
