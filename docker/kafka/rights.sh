@@ -11,7 +11,7 @@ grant() {
 }
 
 # setup
-grant setup --operation Create --operation Describe --operation DescribeConfigs --operation AlterConfigs --topic dispatcher. --resource-pattern-type prefixed
+grant setup --operation Create --operation Describe --operation AlterConfigs --topic dispatcher. --resource-pattern-type prefixed
 
 # dispatcher
 grant dispatcher --operation Read --operation Write --operation DescribeConfigs --topic dispatcher.ledger
@@ -21,6 +21,7 @@ grant dispatcher --operation Read --operation DescribeConfigs --topic dispatcher
 grant dispatcher --operation Read --operation DescribeConfigs --topic dispatcher.shards
 grant dispatcher --operation Describe --operation DescribeConfigs --topic dispatcher.dead
 grant dispatcher --operation Read --group dispatcher.dispatchers
+grant dispatcher --operation Describe --group dispatcher.unused
 grant dispatcher --operation Write --transactional-id dispatcher-shard- --resource-pattern-type prefixed
 
 # worker
@@ -29,6 +30,7 @@ grant worker --operation Write --operation DescribeConfigs --topic dispatcher.ev
 grant worker --operation Read --operation Write --operation DescribeConfigs --topic dispatcher.commands
 grant worker --operation Write --operation DescribeConfigs --topic dispatcher.dead
 grant worker --operation Read --group dispatcher.workers
+grant worker --operation Describe --group dispatcher.unused
 grant worker --operation Write --transactional-id dispatcher-work- --resource-pattern-type prefixed
 
 # reader
@@ -38,8 +40,11 @@ grant ui --operation Read --operation DescribeConfigs --topic dispatcher.ledger
 grant ui --operation Read --operation DescribeConfigs --topic dispatcher.commands
 grant ui --operation Read --operation DescribeConfigs --topic dispatcher.dead
 grant ui --operation Describe --operation DescribeConfigs --topic dispatcher.shards
-# what the UI shows beside messages
+grant ui --operation Describe --group dispatcher.dispatchers
+grant ui --operation Describe --group dispatcher.workers
+grant ui --operation Describe --group dispatcher.unused
+
+# what the UI shows beside that
 grant ui --operation Describe --operation DescribeConfigs --cluster
-grant ui --operation Describe --group dispatcher. --resource-pattern-type prefixed
 
 echo "rights: granted"

@@ -25,6 +25,8 @@ _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXEC, _REMOUNT, _BIND, _RECURSIVE, _PRIVA
     1 << 18,
 )
 _DEATH_SIGNAL, _DROP_BOUNDING, _NO_NEW_PRIVILEGES = 1, 24, 38
+_USUAL = [(path, path) for path in map(Path, ("/etc/hosts", "/etc/resolv.conf"))]
+"""What every engine puts into a container."""
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,8 +50,11 @@ def _bound(source: Path, target: Path) -> None:
 
 def _furnish(root: Path, mounts: list[tuple[Path, Path]]) -> None:
     _mount("none", Path("/"), "", _RECURSIVE | _PRIVATE)
-    for _, target in mounts:
-        (root / target.relative_to("/")).mkdir(parents=True, exist_ok=True)  # as engines do
+    for source, target in mounts:
+        place = root / target.relative_to("/")
+        (place if source.is_dir() else place.parent).mkdir(parents=True, exist_ok=True)
+        if not source.is_dir():
+            place.touch()
     _bound(root, root)
     _mount("proc", root / "proc", "proc", _NO_SUID | _NO_DEVICES | _NO_EXEC)
     _mount("tmpfs", root / "tmp", "tmpfs", _NO_SUID | _NO_DEVICES | _NO_EXEC, "mode=1777,size=64m")
@@ -84,7 +89,7 @@ def main() -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         sys.exit(code if code >= 0 else 128 - code)
     pairs = [each.split(":") for each in mounts]
-    _furnish(root, [(Path(source), Path(target)) for source, target in pairs])
+    _furnish(root, [*_USUAL, *((Path(source), Path(target)) for source, target in pairs)])
     os.chroot(root)
     os.chdir("/tmp")  # noqa: S108 - the image's own
     _give_up_rights(user, group)

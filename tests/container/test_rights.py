@@ -10,7 +10,7 @@ from container.secure_kafka import grants
 from dispatcher.kafka.rights import Role, commands, rights
 
 USERS = {"setup": Role.SETUP, "dispatcher": Role.DISPATCHER, "worker": Role.WORKER, "ui": Role.READER}
-BESIDE = {"ui": 2}
+BESIDE = {"ui": 1}
 """What Kafka's UI shows beside what readers read."""
 
 
