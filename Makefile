@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install uninstall try-install run test unit bench simulate torture torture-workers soak \
+.PHONY: help install uninstall try-install image run test unit bench simulate torture torture-workers soak \
 	lint format schema events metrics dashboard lock clean
 
 help: ## List the targets
@@ -50,6 +50,9 @@ torture: $(READY) $(KAFKA_LIBS) ## Kill, pause and mislead replicas and brokers:
 
 torture-workers: $(READY) $(KAFKA_LIBS) ## Kill workers while they run what was fired: KILLS=500, 30 minutes; fail unless every fire ends once
 	PYTHONPATH=tests $(BIN)/python -m torture.workers --kills $(if $(filter file,$(origin KILLS)),500,$(KILLS)) $(if $(SEED),--seed $(SEED))
+
+image: $(READY) $(KAFKA_LIBS) ## Build the container image, no engine needed, and try it on a real Kafka, as root: 4 minutes
+	.ci/image
 
 MINUTES ?= 30
 soak: $(READY) $(KAFKA_LIBS) ## Load, edits and kills for MINUTES=30; fail if memory, descriptors or threads grow, or a fire is amiss
