@@ -193,8 +193,13 @@ class Herald:
             self._notifier.send("STOPPING=1", limit, status("stopping"))
         if word is _Word.RELOADING and self._ready and not self._stopping:
             self._begin_reload()
-        through = self._reload_is_through()  # asked before the look, which then tells what came of it
-        self._tell(self._look(), through=through)
+        try:
+            through = self._reload_is_through()  # asked before the look, which then tells what came of it
+            view = self._look()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may show all
+            self._say.error("process.unseen", error=f"{type(error).__name__}: {error}")
+            return 0.0
+        self._tell(view, through=through)
         return 0.0
 
     def _next_word(self) -> _Word | None:

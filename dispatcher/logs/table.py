@@ -210,6 +210,7 @@ DISPATCHER = (
     _event("health.back", "info", "", "It is well again."),
     _event("process.still", "error", "reasons", "Threads stand still: the supervisor gets no sign of life."),
     _event("process.moves", "info", "", "They move again."),
+    _event("process.unseen", "error", "error", "How the process is could not be found out this time."),
     _event(
         "schedule.read",
         "info",

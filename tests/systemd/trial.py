@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ def main() -> int:
         trial = Trial(machine, kafka.bootstrap)
         for step in (
             trial.install, trial.owners, trial.units, trial.start, trial.credentials, trial.reload,
-            trial.work, trial.killed, trial.hanging, trial.invalid, trial.unreachable, trial.upgrade,
-            trial.stop, trial.uninstall,
+            trial.work, trial.figures, trial.killed, trial.hanging, trial.invalid, trial.unreachable,
+            trial.upgrade, trial.stop, trial.uninstall,
         ):  # fmt: skip
             began = time.monotonic()
             try:
@@ -156,6 +157,23 @@ class Trial:
         self._machine.until(ran, "a run that succeeded")
         expect("(dispatcher-worker)" in ended[0]["output"], str(ended[0]))
         return str(ended[0]["output"]).strip()
+
+    def figures(self) -> str:
+        """What the units have them answer, on this host alone."""
+        for path in (
+            "9464/health",
+            "9464/ready",
+            "9464/metrics",
+            "9465/health",
+            "9465/ready",
+            "9465/metrics",
+        ):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{path}", timeout=5) as answer:
+                    expect(answer.status == 200, f"{path}: {answer.status}")
+            except OSError as error:
+                raise Failed(f"{path}: {error}") from error
+        return "127.0.0.1:9464 and 127.0.0.1:9465 answer"
 
     def killed(self) -> str:
         self._machine.do("systemctl", "kill", "-s", "KILL", "--kill-who=main", DISPATCHER)

@@ -220,6 +220,22 @@ def test_a_sign_of_life_comes_twice_in_each_limit_while_all_moves(
     ]  # fmt: skip
 
 
+def test_a_look_that_fails_is_no_sign_of_life_and_no_end(watched: Bench, supervisor: Supervisor) -> None:
+    def fail() -> View:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    with capture_logs() as told:
+        watched.herald.show(fail)
+        while not watched.herald._words.empty():
+            watched.herald._step()
+    assert {(line["event"], line["error"]) for line in told} == {
+        ("process.unseen", "RuntimeError: dictionary changed size during iteration")
+    }
+    assert ["WATCHDOG=1"] not in supervisor.heard()
+    watched.step(ready=True)
+    assert ["WATCHDOG=1"] in supervisor.heard()
+
+
 def test_a_reload_is_told_with_its_begin_and_its_end(bench: Bench, supervisor: Supervisor) -> None:
     bench.step(ready=True)
     supervisor.heard()
