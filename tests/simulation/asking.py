@@ -111,7 +111,7 @@ class Audit:
             if not is_of_plan(entry.heads):
                 heads = entry.heads
                 self._sent[heads["ce_id"].decode(), int(heads["attempt"])].append((topic, entry))
-        wall = max(machine.wall for machine in world.machines)
+        wall = world.machines[-1].wall  # it has the shard at the end, with a clock that may be far behind
         self._waiting = {(fire_of_timer(one), one.attempt) for one in _timers(world) if one.due > wall}
 
     def faults(self) -> Iterator[str]:
