@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -233,7 +232,7 @@ def test_where_a_shard_stands_is_known_on_when_its_copy_is_given_away(
     topics: TopicNames, log: KafkaShardLog, tail: LedgerTail, *, early: bool
 ) -> None:
     def at(due: int) -> Position:
-        return replace(fresh_position(), cursor=Cursor(due))
+        return fresh_position()._replace(cursor=Cursor(due))
 
     def stands_at(due: int) -> bool:
         position = tail.stands.position_of(SHARD)
