@@ -10,6 +10,7 @@ from dispatcher.kafka.config import Config
 from dispatcher.kafka.faults import text_of
 
 _DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - the library marks its own errors with an underscore
+_UNTRUSTED = "certificate verify failed"
 _WHEN = re.compile(r" \(after [^)]*\)")
 _KNOWN_AS = re.compile(r"(\S+)/\d+: (?:Connect to|Failed to resolve)")
 """A broker with a number is addressed as it makes itself known, and no longer as the settings have it."""
@@ -32,6 +33,11 @@ class Complaints:
             told.append(
                 f"a broker did answer, and makes itself known as {astray[1]}, where nobody answers:"
                 " see its advertised.listeners"
+            )
+        elif _UNTRUSTED in self._last:
+            told.append(
+                "the broker's certificate has expired, is of another host or of an authority that is not in"
+                " ssl.ca.location: `openssl s_client -verify_return_error -connect` says which"
             )
         return "; ".join(told)
 
