@@ -7,6 +7,8 @@ that TLS, mutual TLS, PLAIN, both SCRAMs and OAUTHBEARER carry a whole installat
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from broker.cluster import LIBS
 from broker.process import Dispatcher, until
 from broker.tools import create, eventually
 from click.testing import CliRunner
@@ -253,3 +256,33 @@ def test_a_topic_that_may_not_be_created_is_told_with_the_right(installation: In
     with installation.site.without(Role.SETUP, right(Role.SETUP, CREATE, ".")):
         left = topics.ensure(plan, 1).left
     assert any(lack(Kind.TOPIC, f"{PREFIX}.other.ledger", CREATE) in fault for fault in left)
+
+
+def test_the_command_that_an_error_tells_mends_it(installation: Installation) -> None:
+    """By Kafka's own tool, with the two names filled in that only an administrator knows."""
+    missing = right(Role.READER, READ, ".dead")
+    site = installation.site
+    site.take(Role.READER, [missing])
+    told = eventually(
+        lambda: "grant it with" in (text := installation.tell(Role.READER, "dead", "list")[1]) and text
+    )
+    line = told.partition("grant it with ")[2].splitlines()[0]
+    words = shlex.split(line.replace("BROKER:9092", site.cluster.bootstrap).replace("NAME", "reader"))
+    assert words[0] == "kafka-acls.sh"
+    tool = ["java", "-cp", f"{LIBS}/*", "org.apache.kafka.tools.AclCommand", *words[1:]]
+    done = subprocess.run(tool, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    eventually(lambda: installation.tell(Role.READER, "dead", "list")[0] == 0)
+
+
+def test_a_schedule_that_others_may_change_does_not_take_force(installation: Installation) -> None:
+    schedule = installation.directory / "schedule.json"
+    schedule.write_text('{"jobs": []}')
+    schedule.chmod(0o666)
+    with installation.daemon(
+        Role.DISPATCHER, "run", "--instance", "d1", "--schedule", str(schedule)
+    ) as daemon:
+        daemon.says("schedule.unreadable", SECONDS)
+        assert "may be written by others" in daemon.text()
+        schedule.chmod(0o644)
+        daemon.says("schedule.read", SECONDS)
