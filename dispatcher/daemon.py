@@ -232,7 +232,8 @@ class Daemon:
         told = Told(answered, assigned, self._membership.silence() * 1000)
         stands = map(self.tail.stands.position_of, range(self._plant.shards))
         in_force = any(one is not None and one.revision for one in stands)
-        return judge_ready(self.host.standings(), told, in_force=in_force)
+        ready = judge_ready(self.host.standings(), told, in_force=in_force)
+        return Health(tuple(dict.fromkeys((*ready.reasons, *self.health().reasons))))
 
     def _jobs_of(self, shard: int) -> tuple[int, tuple[Job, ...]] | None:
         base = self.host.base(shard)

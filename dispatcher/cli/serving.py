@@ -17,6 +17,7 @@ from dispatcher.observe.daemon_status import daemon_status
 from dispatcher.observe.exposition import CONTENT_TYPE, Exposition, versions
 from dispatcher.observe.tracing import counts_of
 from dispatcher.service import Deadline
+from dispatcher.standstill import standstills
 
 Pages = Mapping[str, Page]
 _END_SECONDS = 3.0
@@ -58,7 +59,9 @@ def daemon_pages(daemon: Daemon, instance: str) -> Pages:
         return json_answer(daemon_status(instance, figures, owner_of, daemon.absence.next_due))
 
     exposition = Exposition(lambda: daemon_metrics(daemon_figures(daemon)))
-    return pages_of(daemon.health, daemon.readiness, status, exposition)
+    return pages_of(
+        lambda: standstills(daemon.motions()), daemon.health, daemon.readiness, status, exposition
+    )
 
 
 def daemon_figures(daemon: Daemon) -> DaemonFigures:
@@ -87,20 +90,34 @@ def _first_pages(role: table.Role) -> Pages:
     def status() -> Answer:
         return json_answer({**told, "reasons": list(_NOT_YET.reasons)})
 
-    pages = pages_of(Health, lambda: _NOT_YET, status, exposition)
+    pages = pages_of(tuple, Health, lambda: _NOT_YET, status, exposition)
     return pages if dispatcher else {**pages, "/wanted": lambda: _judged("known", _NOT_YET)}
 
 
 def pages_of(
-    health: Callable[[], Health], readiness: Callable[[], Health], status: Page, exposition: Exposition
+    still: Callable[[], tuple[str, ...]],
+    health: Callable[[], Health],
+    readiness: Callable[[], Health],
+    status: Page,
+    exposition: Exposition,
 ) -> Pages:
-    """Return the pages that every process has."""
+    """Return the pages that every process has.
+
+    `/health` is answered with 503 only for threads that stand still, which nothing but a new process mends:
+    while Kafka is away none need be started anew. What else is not well it says all the same.
+    """
     return {
-        "/health": lambda: _judged("healthy", health()),
+        "/health": lambda: _alive(still(), health()),
         "/ready": lambda: _judged("ready", readiness()),
         "/status": status,
         "/metrics": lambda: Answer(exposition.text(), kind=CONTENT_TYPE),
     }
+
+
+def _alive(still: tuple[str, ...], health: Health) -> Answer:
+    reasons = list(dict.fromkeys((*still, *health.reasons)))
+    status = HTTPStatus.SERVICE_UNAVAILABLE if still else HTTPStatus.OK
+    return json_answer({"alive": not still, "healthy": not reasons, "reasons": reasons}, status)
 
 
 def _judged(word: str, health: Health) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
@@ -13,6 +14,7 @@ from dispatcher.observe import metric_table as table
 from dispatcher.observe.exposition import Exposition
 from dispatcher.observe.pool_figures import wanted, worker_metrics, worker_status
 from dispatcher.observe.tracing import counts_of
+from dispatcher.standstill import Spared, standstills
 from dispatcher.worker import Worker
 
 
@@ -21,8 +23,13 @@ def worker_views(address: str | None) -> AbstractContextManager[Callable[[Pages]
     return views(address, "work_address", table.Role.WORKER)
 
 
-def worker_pages(worker: Worker, instance: str) -> Pages:
+def worker_pages(worker: Worker, instance: str, spared: Spared) -> Pages:
     """Return the pages of a worker."""
+    judging = threading.Lock()
+
+    def still() -> tuple[str, ...]:
+        with judging:
+            return spared.judge(standstills(worker.motions()))
 
     def status() -> Answer:
         figures, health = worker.pool.figures, worker.health()
@@ -33,5 +40,5 @@ def worker_pages(worker: Worker, instance: str) -> Pages:
         return worker_metrics(worker.pool.figures, worker.health(), worker.readiness(), traces)
 
     exposition = Exposition(metrics)
-    pages = pages_of(worker.health, worker.readiness, status, exposition)
+    pages = pages_of(still, worker.health, worker.readiness, status, exposition)
     return {**pages, "/wanted": lambda: json_answer(wanted(worker.pool.figures))}

@@ -67,9 +67,9 @@ def work(in_force: InForce) -> None:
         directory = settings.lock_dir or lock_directory(os.environ)
         with instance_lock(directory, cluster, f"{settings.prefix}.workers", settings.instance):
             worker = worker_of(in_force, connection, tracer)
-            spared = spared_without_coordinator(connection, TopicNames(settings.prefix))
-            show(worker_pages(worker, settings.instance))
-            herald.show(partial(view_of_worker, worker, spared))
+            spared = partial(spared_without_coordinator, connection, TopicNames(settings.prefix))
+            show(worker_pages(worker, settings.instance, spared()))
+            herald.show(partial(view_of_worker, worker, spared()))
             with signals(in_turn(herald.stopping, worker.stop), _nothing_to_reload):
                 worker.run()
 

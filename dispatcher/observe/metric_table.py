@@ -188,7 +188,11 @@ CLOCK_HELD = Metric(
     "1 while a shard of this replica does not fire because a clock jumped, until `dispatcher accept-clock`",
     "0 or 1",
 )  # fmt: skip
-HEALTHY = Metric("dispatcher_healthy", Kind.GAUGE, "What /health says: 1 is well", "0 or 1")
+HEALTHY = Metric(
+    "dispatcher_healthy", Kind.GAUGE,
+    "1 while it is well: its threads move, brokers answer, its shards can commit; /health says why not",
+    "0 or 1",
+)  # fmt: skip
 READY = Metric("dispatcher_ready", Kind.GAUGE, "What /ready says: 1 is ready", "0 or 1")
 BUILD = Metric(
     "dispatcher_build_info", Kind.GAUGE,
@@ -258,7 +262,11 @@ FAILED_COMMITS = Metric(
     "Transactions of outcomes that were not committed", "transactions", Role.WORKER,
 )  # fmt: skip
 WORKER_HEALTHY = Metric(
-    "dispatcher_worker_healthy", Kind.GAUGE, "What /health says: 1 is well", "0 or 1", Role.WORKER
+    "dispatcher_worker_healthy",
+    Kind.GAUGE,
+    "1 while it is well: its pool goes round and brokers answer; /health says why not",
+    "0 or 1",
+    Role.WORKER,
 )
 WORKER_READY = Metric(
     "dispatcher_worker_ready", Kind.GAUGE, "What /ready says: 1 is ready", "0 or 1", Role.WORKER

@@ -78,7 +78,7 @@ def test_replicas_tell_how_they_are_and_how_the_installation_is(
         assert [one.metric("dispatcher_shards_owned") for one in (owner, standby)] == [1, 0]
         until(lambda: (owner.metric("dispatcher_fires_total") or 0) >= 2, "fires", SECONDS)
         for one in pair:
-            assert one.json("/health") == {"healthy": True, "reasons": []}
+            assert one.json("/health") == {"alive": True, "healthy": True, "reasons": []}
             until(one.knows_the_next_fire, "the next fire", SECONDS)
             (shard,) = one.json("/status")["shards"]
             assert shard["owner"] == owner.json("/status")["instance"]
