@@ -14,6 +14,7 @@ from broker.cluster import Cluster
 from broker.history import millis
 from broker.process import Dispatcher, until
 from broker.test_daemon_faults import Place, is_clean, job, now, taken, text
+from broker.test_views import views
 from broker.tools import committed
 from dispatcher.core.codec import CURSOR_KEY
 
@@ -241,18 +242,24 @@ def test_a_broker_that_is_silent_costs_the_shards_and_the_claim_to_be_well_until
     own_cluster: Cluster, prefix: str, tmp_path: Path
 ) -> None:
     place = installed(Place(own_cluster.bootstrap, prefix, tmp_path))
-    with place.daemon("a") as daemon:
+    with place.daemon("a", "--address", "127.0.0.1:0") as daemon:
         until(lambda: taken(daemon) == SHARDS, "all taken", SECONDS)
+        here = views(daemon)
         all_fire(place)
+        assert (here.code("/health"), here.code("/ready")) == (200, 200)
         own_cluster.pause()
         try:
             until(lambda: bool(events(daemon, "health.lost")), "health is lost", SECONDS)
             until(lambda: bool(events(daemon, "shards.lost")), "the session is over", SECONDS)
             assert taken(daemon) == set()
+            assert (here.code("/health"), here.code("/ready")) == (200, 503), "it lives, and is not ready"
+            assert "no broker has answered" in here.json("/health")["reasons"][0]
+            assert (here.metric("dispatcher_healthy"), here.metric("dispatcher_ready")) == (0, 0)
         finally:
             own_cluster.resume()
         until(lambda: taken(daemon) == SHARDS, "all taken again", 30)
         until(lambda: bool(events(daemon, "health.back")), "health is back", 30)
+        until(lambda: here.code("/ready") == 200, "it is ready again", 30)
         assert "no broker has answered" in events(daemon, "health.lost")[0]["reasons"][0]
         end = all_fire(place)
         assert daemon.terminate() == 0
