@@ -9,6 +9,7 @@ import click
 
 from dispatcher.cli.exits import INVALID
 from dispatcher.cli.files import STDIN, STDIN_NAME, load_with_text
+from dispatcher.cli.literal_secrets import literal_secrets
 from dispatcher.cli.options import example, json_option, settings_options
 from dispatcher.cli.show import printable_lines, write_json
 from dispatcher.core.compact_json import read_json
@@ -33,7 +34,8 @@ def validate(ctx: click.Context, in_force: InForce, files: tuple[str, ...], *, a
 
     Without FILE the schedule of the settings is checked; - is standard input. Payloads are checked too, of
     jobs that a handler of `dispatcher work` runs: the dispatcher fires them all the same, but their runs
-    would fail. Exits with 3 when a file is refused or a payload is wrong.
+    would fail. What looks like a password in a payload is warned of, since it is no secret there. Exits with
+    3 when a file is refused or a payload is wrong.
     """
     names = files or (str(in_force.settings.schedule),)
     verdicts = [_verdict(name, in_force.settings.max_file_bytes) for name in names]
@@ -44,6 +46,8 @@ def validate(ctx: click.Context, in_force: InForce, files: tuple[str, ...], *, a
             click.echo(printable_lines(verdict.text()), err=verdict.schedule is None)
             for problem in verdict.payloads:
                 click.echo(printable_lines(problem.text(verdict.file)), err=True)
+            for problem in verdict.warnings:
+                click.echo(printable_lines(f"Warning: {problem.text(verdict.file)}"), err=True)
     if any(verdict.schedule is None or verdict.payloads for verdict in verdicts):
         ctx.exit(INVALID)
 
@@ -57,6 +61,7 @@ class _Verdict:
     problems: tuple[Problem, ...] = ()
     unreadable: str | None = None
     payloads: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     def text(self) -> str:
         if self.schedule is not None:
@@ -69,14 +74,16 @@ class _Verdict:
             facts |= {"jobs": len(self.schedule.jobs), "revision": self.schedule.revision}
         problems = [asdict(problem) for problem in self.problems]
         payloads = [asdict(problem) for problem in self.payloads]
-        return {**facts, "unreadable": self.unreadable, "problems": problems, "payloads": payloads}
+        facts |= {"unreadable": self.unreadable, "problems": problems, "payloads": payloads}
+        return {**facts, "warnings": [asdict(problem) for problem in self.warnings]}
 
 
 def _verdict(file: str, cap: int) -> _Verdict:
     name = STDIN_NAME if file == STDIN else file
     try:
         schedule, data = load_with_text(file, cap)
-        return _Verdict(name, schedule, payloads=_wrong_payloads(schedule, data))
+        payloads, warnings = _wrong_payloads(schedule, data), literal_secrets(schedule, data)
+        return _Verdict(name, schedule, payloads=payloads, warnings=warnings)
     except InvalidSchedule as error:
         return _Verdict(name, None, error.problems)
     except ScheduleUnreadable as error:
