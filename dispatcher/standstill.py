@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 
 from dispatcher.service import Motion
 
-STILL_SECONDS = 60.0
-"""Every wait for Kafka ends well before, within about 15 s, and long steps say `moved` in between."""
+STILL_SECONDS = 120.0
+"""Waits for Kafka end well before, within about 15 s, and most long steps say `moved` in between. To plan
+hundreds of thousands of new jobs with as many triggers is one step, of half a minute on a busy machine."""
 _ASK_SECONDS = 5.0
 
 

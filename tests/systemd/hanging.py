@@ -1,6 +1,6 @@
-"""`dispatcher`, but that a loop hangs in a step after SIGUSR1, and counts as still after a second.
+"""`dispatcher`, but that a loop hangs in a step after SIGUSR1, and counts as still after so many seconds.
 
-Usage: hanging.py shard|pool ARGUMENTS
+Usage: hanging.py shard|pool SECONDS ARGUMENTS
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from dispatcher.cli import main
 from dispatcher.produce.shard_thread import ShardThread
 from dispatcher.standstill import Spared, standstills
 from dispatcher.work.pool import Pool
-
-LIMIT = 1.0
 
 
 def hang(kind: type[Any], step: str, told: threading.Event) -> None:
@@ -37,11 +35,11 @@ def run() -> None:
     """Run the command line with its loops prepared."""
     told = threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: told.set())
-    limited = partial(standstills, limit=LIMIT)
+    what, limit = sys.argv.pop(1), float(sys.argv.pop(1))
+    limited = partial(standstills, limit=limit)
     setattr(of_daemons, "standstills", limited)  # noqa: B010 - a name that the module imported
     setattr(of_workers, "standstills", limited)  # noqa: B010 - the same
-    setattr(of_workers, "Spared", partial(Spared, limit=LIMIT))  # noqa: B010 - the same
-    what = sys.argv.pop(1)
+    setattr(of_workers, "Spared", partial(Spared, limit=limit))  # noqa: B010 - the same
     if what == "shard":
         hang(ShardThread, "_turn", told)
     else:

@@ -96,7 +96,7 @@ def test_dispatchers_tell_of_start_reload_stand_by_end_and_hanging(
         ready = {"READY": "1", "STATUS": f"at work on shards 0 of 1, schedule {revision}"}
         assert first.next("READY") == ready
         assert first.said("STATUS")[0] in {"starting", f"waiting for Kafka at {kafka}"}
-        later = ("shard", *run(kafka, prefix, path, "b", 1))
+        later = ("shard", "1", *run(kafka, prefix, path, "b", 1))
         with Supervised(folder(tmp_path / "b"), *later, script=HANGING, watchdog=0.5) as second:
             for _ in range(3):
                 assert first.next("WATCHDOG", 5) == {"WATCHDOG": "1"}
@@ -109,7 +109,7 @@ def test_dispatchers_tell_of_start_reload_stand_by_end_and_hanging(
 
 def test_workers_tell_of_start_end_and_hanging(kafka: str, prefix: str, tmp_path: Path) -> None:
     installed(kafka, prefix)
-    later = ("pool", *work(kafka, prefix, "b"))
+    later = ("pool", "1", *work(kafka, prefix, "b"))
     with (
         Supervised(folder(tmp_path / "a"), *work(kafka, prefix, "a")) as first,
         Supervised(folder(tmp_path / "b"), *later, script=HANGING, watchdog=0.5) as second,
@@ -129,16 +129,19 @@ def test_kafka_that_is_away_is_no_standstill(own_cluster: Cluster, prefix: str, 
     installed(bootstrap, prefix)
     path = tmp_path / "schedule.json"
     schedule(path)
-    both = run(bootstrap, prefix, path, "a", 4), work(bootstrap, prefix, "a")
+    both = (
+        ("shard", "40", *run(bootstrap, prefix, path, "a", 4)),
+        ("pool", "40", *work(bootstrap, prefix, "a")),
+    )
     with (
-        Supervised(folder(tmp_path / "run"), *both[0]) as dispatcher,
-        Supervised(folder(tmp_path / "work"), *both[1]) as worker,
+        Supervised(folder(tmp_path / "run"), *both[0], script=HANGING) as dispatcher,
+        Supervised(folder(tmp_path / "work"), *both[1], script=HANGING) as worker,
     ):
         for process in (dispatcher, worker):
             process.next("READY")
         for away, back in ((own_cluster.pause, own_cluster.resume), (own_cluster.kill, own_cluster.start)):
             away()
-            threading.Event().wait(100)
+            threading.Event().wait(70)
             for process in (dispatcher, worker):
                 assert time.monotonic() - process.last("WATCHDOG") < 2
                 assert not any(text.startswith("stands still") for text in process.said("STATUS"))

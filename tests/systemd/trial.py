@@ -26,7 +26,7 @@ SCHEDULE = f"{ETC}/schedule/schedule.json"
 VENV = "/usr/local/lib/dispatcher"
 HANGS = f"""[Service]
 ExecStart=
-ExecStart={VENV}/bin/python /src/tests/systemd/hanging.py shard run
+ExecStart={VENV}/bin/python /src/tests/systemd/hanging.py shard 1 run
 WatchdogSec=4
 """
 

@@ -40,11 +40,12 @@ def test_who_is_beyond_the_limit_is_named() -> None:
     motions = {"shard 0": Motion(time), "shard 1": Motion(time)}
     for motion in motions.values():
         motion.moved()
-    time.now += 60
+    time.now += 120
     assert standstills(motions) == ()
     motions["shard 0"].moved()
     time.now += 1
-    assert standstills(motions) == ("shard 1 has not moved for 61 s",)
+    assert standstills(motions) == ("shard 1 has not moved for 121 s",)
+    assert standstills(motions, 200) == ()
 
 
 def test_a_loop_moves_with_each_step_and_rests_between() -> None:
@@ -106,7 +107,7 @@ class Answers:
 
 def test_a_standstill_counts_once_who_could_end_it_answered_for_the_limit() -> None:
     time, answers = Time(), Answers()
-    spared = Spared(answers, seconds=time)
+    spared = Spared(answers, limit=60, seconds=time)
     assert spared.judge(()) == ()
     assert answers.asked == 0
     assert spared.judge(LONG) == ()
@@ -119,7 +120,7 @@ def test_a_standstill_counts_once_who_could_end_it_answered_for_the_limit() -> N
 def test_an_absence_excuses_a_standstill_and_its_end_gives_it_time() -> None:
     time, answers = Time(), Answers()
     answers.yes = False
-    spared = Spared(answers, seconds=time)
+    spared = Spared(answers, limit=60, seconds=time)
     for _ in range(100):
         time.now += 5
         assert spared.judge(LONG) == ()
@@ -140,7 +141,7 @@ def test_an_absence_excuses_a_standstill_and_its_end_gives_it_time() -> None:
 
 def test_it_is_asked_now_and_then_and_begins_anew_after_a_move() -> None:
     time, answers = Time(), Answers()
-    spared = Spared(answers, seconds=time)
+    spared = Spared(answers, limit=60, seconds=time)
     for _ in range(10):
         spared.judge(LONG)
         time.now += 1
