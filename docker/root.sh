@@ -7,11 +7,10 @@ python=python3.11
 packages="base-files ca-certificates libbz2-1.0 libc6 libexpat1 libffi8 libgcc-s1 liblzma5 libpython3.11-minimal
   libpython3.11-stdlib libsqlite3-0 libssl3 libstdc++6 libuuid1 media-types netbase python3.11-minimal tini zlib1g"
 
-apt-get update -qq
 # shellcheck disable=SC2086 # a list
 apt-get install -qq --yes --no-install-recommends $packages >/dev/null
 
-mkdir -p "$root/etc/dispatcher/schedule" "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/usr/sbin" \
+mkdir -p "$root/etc/dispatcher/schedule" "$root/opt" "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/usr/sbin" \
   "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/var/lib/dpkg/status.d"
 for each in bin lib lib64 sbin; do ln -s "usr/$each" "$root/$each"; done
 for package in $packages; do

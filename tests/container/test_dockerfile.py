@@ -88,7 +88,7 @@ def labels_say_what_it_is(found: list[Instruction]) -> Iterator[str]:
 RULES: tuple[tuple[Rule, str, str], ...] = (
     (bases_are_pinned, "-slim@sha256", "-slim@md5"),
     (bases_are_pinned, "ARG BASE=", "ARG BASE=somewhere.example/"),
-    (bases_are_pinned, "FROM build AS bill", "FROM python AS bill"),
+    (bases_are_pinned, "FROM ${BASE} AS build", "FROM python AS build"),
     (the_last_stage_holds_nothing_that_was_not_put_there, "FROM scratch", "FROM ${BASE}"),
     (the_last_stage_holds_nothing_that_was_not_put_there, "WORKDIR /tmp", "RUN true"),
     (nobody_is_root, "USER 65532:65532", "USER dispatcher"),

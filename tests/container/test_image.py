@@ -156,10 +156,12 @@ def test_it_can_write_nowhere_but_to_its_scratch(image: Image) -> None:
     assert re.search(r"^NoNewPrivs:\t1$", about, re.MULTILINE)
 
 
-def test_it_ends_when_it_is_told_while_no_broker_answers(image: Image) -> None:
-    settings = {"DISPATCHER_BOOTSTRAP_SERVERS": free_address(), "DISPATCHER_ADDRESS": free_address()}
+def test_while_no_broker_answers_it_is_well_but_not_ready_and_ends_when_it_is_told(image: Image) -> None:
+    address = free_address()
+    settings = {"DISPATCHER_BOOTSTRAP_SERVERS": free_address(), "DISPATCHER_ADDRESS": address}
     with image.running("run", settings=settings) as container:
         container.until("kafka.unreachable")
+        assert (status(address, "/health"), status(address, "/ready")) == (200, 503)
         assert container.end() in {0, 143}
 
 

@@ -42,13 +42,24 @@ def password(made: Path, user: str) -> str:
 
 @pytest.mark.parametrize("host", ["kafka", "localhost"])
 def test_the_brokers_certificate_holds_for_its_names(made: Path, host: str) -> None:
-    key, _, certificate = (made / "kafka" / "server.pem").read_text().partition("-----END PRIVATE KEY-----\n")
+    key, _, text = (made / "kafka" / "server.pem").read_text().partition("-----END PRIVATE KEY-----\n")
     assert key.startswith("-----BEGIN PRIVATE KEY-----")
-    (made / "server.crt").write_text(certificate)
-    command = ["openssl", "verify", "-CAfile", str(made / "setup" / "authority.pem"), "-x509_strict"]
-    command += ["-purpose", "sslserver", str(made / "server.crt"), "-verify_hostname"]
-    subprocess.run([*command, host], check=True, capture_output=True)
-    assert subprocess.run([*command, "elsewhere"], check=False, capture_output=True).returncode != 0
+    (made / "server.crt").write_text(text)
+    authority, certificate = str(made / "setup" / "authority.pem"), str(made / "server.crt")
+    command = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslserver",
+        "-CAfile",
+        authority,
+        "-verify_hostname",
+    ]
+    subprocess.run([*command, host, certificate], check=True, capture_output=True)
+    assert (
+        subprocess.run([*command, "elsewhere", certificate], check=False, capture_output=True).returncode != 0
+    )
 
 
 def test_each_user_has_a_password_that_the_broker_knows(made: Path) -> None:
