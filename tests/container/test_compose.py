@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from importlib.resources import files
 from typing import Any
 
@@ -142,7 +144,14 @@ def test_figures_are_asked_for_where_they_are_told() -> None:
     for name in ("dispatcher-1", "dispatcher-2", "worker", "prometheus"):
         assert "figures" in services(PLAIN)[name]["networks"]
     for path in config["rule_files"]:
-        assert (DOCKER / "prometheus" / path.removeprefix("/etc/prometheus/")).is_file()
+        assert (DOCKER / "prometheus" / path).is_file()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
+def test_prometheus_takes_its_configuration() -> None:
+    path = DOCKER / "prometheus" / "prometheus.yaml"
+    done = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_dashboard_is_where_grafana_looks() -> None:

@@ -54,6 +54,7 @@ def size(root: Path) -> int:
 def config_map(root: Path, version: str, jobs: object) -> None:
     """Lay out a directory as a kubelet does, or swap what it shows."""
     root.mkdir(exist_ok=True)
+    root.chmod(0o777)
     (root / version).mkdir()
     (root / version / "schedule.json").write_text(json.dumps({"jobs": jobs}))
     (root / "..data_tmp").symlink_to(version)
