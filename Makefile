@@ -92,7 +92,7 @@ install: ## Install on this host, for systemd: DESTDIR=, PREFIX=/usr/local, PYTH
 uninstall: ## Take away what install brought; settings, schedule and secrets stay
 	systemd/install uninstall
 
-try-install: $(READY) $(KAFKA_LIBS) ## Try all of that on a clean Debian booted beside this one, as root: 5 minutes, then 2
+try-install: $(READY) $(KAFKA_LIBS) ## Try all of that on a clean Debian booted beside this one, as root: 4 minutes, then 3
 	.ci/try-install
 
 lock: ## Pin every dependency with its hashes

@@ -21,10 +21,10 @@ class Failed(Exception):
 class Machine:
     """Boots a root file system; commands run in it as root, and end when it does."""
 
-    def __init__(self, root: Path, source: Path, cache: Path) -> None:
+    def __init__(self, root: Path, source: Path) -> None:
         self.root = root
         self._log = root.with_name("machine.log")
-        self._binds = [f"--bind-ro={source}:/src", f"--bind={cache}:/root/.cache/pip"]
+        self._bind = f"--bind-ro={source}:/src"
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
         for path in (Path("/etc/resolv.conf"), Path("/etc/hosts"), _CERTIFICATES):
@@ -36,7 +36,7 @@ class Machine:
             self._process = subprocess.Popen(
                 [
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-                    *("--machine=dispatcher-try", "--resolv-conf=off", *self._binds, "-D", str(self.root)),
+                    *("--machine=dispatcher-try", "--resolv-conf=off", self._bind, "-D", str(self.root)),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip

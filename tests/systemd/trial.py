@@ -1,6 +1,6 @@
 """The whole installation tried on a clean machine, as `.ci/try-install` prepares one.
 
-Usage: python -m systemd.trial ROOT PIP_CACHE
+Usage: python -m systemd.trial ROOT
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ WatchdogSec=4
 
 def main() -> int:
     """Try everything; return the exit code."""
-    root, cache = (Path(argument).resolve() for argument in sys.argv[1:3])
-    with own_kafka() as kafka, Machine(root, ROOT, cache) as machine:
+    root = Path(sys.argv[1]).resolve()
+    with own_kafka() as kafka, Machine(root, ROOT) as machine:
         trial = Trial(machine, kafka.bootstrap)
         for step in (
             trial.install, trial.owners, trial.units, trial.start, trial.credentials, trial.reload,
@@ -171,6 +171,8 @@ class Trial:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{path}", timeout=5) as answer:
                     expect(answer.status == 200, f"{path}: {answer.status}")
+                    figures = b"process_resident_memory_bytes" in answer.read()
+                    expect(figures or not path.endswith("/metrics"), f"{path}: nothing of the process")
             except OSError as error:
                 raise Failed(f"{path}: {error}") from error
         return "127.0.0.1:9464 and 127.0.0.1:9465 answer"
