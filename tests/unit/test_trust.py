@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from pathlib import Path
 
@@ -65,6 +66,23 @@ def test_a_group_with_others_in_it_is_not_trusted_and_a_users_own_is(schedule: P
     )
     schedule.chmod(0o644)
     assert distrust(str(schedule)) is None
+
+
+@needs_root
+def test_a_users_own_group_is_trusted_as_long_as_nobody_else_is_in_it(
+    schedule: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule.chmod(0o664)
+    own = grp.getgrgid(0)
+    for members, trusted in (
+        ([], True),
+        (["root"], True),
+        (["mallory"], False),
+        (["root", "mallory"], False),
+    ):
+        found = grp.struct_group((own.gr_name, "x", 0, members))
+        monkeypatch.setattr(grp, "getgrgid", lambda _, found=found: found)
+        assert (distrust(str(schedule)) is None) == trusted
 
 
 @needs_root
