@@ -308,6 +308,14 @@ class Shard:
                 plan.add(new)
         self._catching_up.reset()
 
+    def let_go(self) -> None:
+        """Hold nothing any more; nothing may be asked of it afterwards.
+
+        It refers to itself through its parts: all its jobs would stay until a full collection, which a daemon
+        of many jobs as good as never makes.
+        """
+        self.__dict__.clear()
+
     def _accept_clock(self) -> bool:
         held, self.clock_hold = self.clock_hold is not None, None
         return held

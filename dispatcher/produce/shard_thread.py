@@ -128,6 +128,7 @@ class ShardThread:
         shard = self._mind(state)
         reading = around.clock.read()
         self._clocks.begin(reading)
+        self._forget()
         self._shard = shard
         committed = self._perform(shard.claim(reading.now, identity), reading.now)
         shard.resume()
@@ -259,7 +260,7 @@ class ShardThread:
         if self._loop.stopping or (isinstance(error, Fenced) and self._yields()):
             return None  # a successor in this process may be at work: to fence would be to fence that one
         if not self.taken or shard is None:
-            self._shard = None
+            self._forget()
             return self._back_off()
         if isinstance(error, Fenced) or (isinstance(error, KafkaUnreachable) and not self._sure):
             return self._back_off()  # who fenced it may own the shard now
@@ -339,3 +340,10 @@ class ShardThread:
     def _close(self) -> None:
         self.base = None
         self._log.close()
+        self._forget()
+        self._staged, self._copy = None, LedgerCopy()
+
+    def _forget(self) -> None:
+        if self._shard is not None:
+            self._shard.let_go()
+        self._shard = None
