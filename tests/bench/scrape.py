@@ -31,7 +31,7 @@ def measure(world: World) -> list[Figure]:
         Figure("scrape", f"{jobs} jobs, p99 of {SCRAPES} scrapes", p99, "ms", 50.0,
                beside=beside, samples=tuple(round(one, 2) for one in took)),
         Figure("scrape", f"series with {jobs} jobs against {FEW}", series / few, "x", 1.0,
-               beside=f"{series} against {few}, which does not count process_* and python_*"),
+               beside=f"{series} against {few}; process_* and python_gc_* are not counted"),
     ]  # fmt: skip
 
 
