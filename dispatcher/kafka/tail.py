@@ -243,13 +243,14 @@ class LedgerTail:
         """Take a batch in. Records of partitions that were given away meanwhile are nobody's."""
         records: dict[int, list[RawRecord]] = {}
         said: list[Message] = []
+        away = {shard for shard, found in self._assigned.items() if found is _GIVEN_AWAY}
         for message in messages:
             if message.error() is not None:
                 said.append(message)
-            else:
-                pair = (message.key() or b"", message.value())
-                records.setdefault(message.partition() or 0, []).append(pair)
-                self.stands.note(message)
+                continue
+            self.stands.note(message)
+            if (shard := message.partition() or 0) not in away:
+                records.setdefault(shard, []).append((message.key() or b"", message.value()))
         for shard, some in records.items():
             if (found := self._current(shard)) is not None and not found.unfit:
                 self._take(shard, found, some)
