@@ -28,9 +28,7 @@ SILENT = Health(("no broker has answered for 20 s",))
 def test_only_what_a_new_process_mends_is_not_alive(
     still: tuple[str, ...], health: Health, ready: Health, codes: tuple[int, int]
 ) -> None:
-    pages = pages_of(
-        lambda: still, lambda: health, lambda: ready, lambda: json_answer({}), Exposition(list)
-    )
+    pages = pages_of(lambda: still, lambda: health, lambda: ready, lambda: json_answer({}), Exposition(list))
     answers = [pages[path]() for path in ("/health", "/ready")]
     assert tuple(one.status for one in answers) == codes
     assert json.loads(answers[0].body) == {
