@@ -222,7 +222,8 @@ class Daemon:
         """Return whether this replica may claim to be well, and why not. Any thread may ask; cheap."""
         silence_ms = self._membership.silence() * 1000
         judged = judge(self.host.standings(), silence_ms, self._clock.read().monotonic)
-        return Health((*judged.reasons, *standstills(self.motions())))
+        still = standstills({**self.motions(), "absence watch": self.absence.motion})
+        return Health((*judged.reasons, *still))
 
     def readiness(self) -> Health:
         """Return whether this replica does its part, owning shards or standing by; the same holds."""
