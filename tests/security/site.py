@@ -169,6 +169,7 @@ def guarded_kafka(directory: Path) -> Iterator[Site]:
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": "User:ANONYMOUS",
+        "auto.create.topics.enable": "true",  # so that whoever asks for a topic in the wrong way makes it
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(papers.keystore("good")),
         "ssl.truststore.type": "PEM",

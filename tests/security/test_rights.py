@@ -20,6 +20,7 @@ from broker.cluster import LIBS
 from broker.process import Dispatcher, until
 from broker.tools import create, eventually
 from click.testing import CliRunner
+from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__ is not complete
     AlterConfigOpType,
     ConfigEntry,
@@ -28,8 +29,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
 
 from dispatcher.cli.root import root
 from dispatcher.core.message import TopicNames
-from dispatcher.errors import RightsMissing, TransactionFailed
+from dispatcher.errors import DispatcherError, RightsMissing, TopicsUnfit, TransactionFailed
+from dispatcher.kafka.config import Connection
+from dispatcher.kafka.directory import KafkaTopicDirectory
+from dispatcher.kafka.live import FireReader
 from dispatcher.kafka.rights import Kind, Operation, Right, Role, lack, rights
+from dispatcher.kafka.sender import Sender
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topic_plan import topic_plan
 from dispatcher.kafka.topics import KafkaTopics
@@ -256,6 +261,25 @@ def test_a_topic_that_may_not_be_created_is_told_with_the_right(installation: In
     with installation.site.without(Role.SETUP, right(Role.SETUP, CREATE, ".")):
         left = topics.ensure(plan, 1).left
     assert any(lack(Kind.TOPIC, f"{PREFIX}.other.ledger", CREATE) in fault for fault in left)
+
+
+def test_no_topic_is_made_by_asking_for_it_or_writing_to_it(site: Site) -> None:
+    """By a user who may do everything, on a broker that makes what it is asked for."""
+    connection = Connection(site.cluster.bootstrap)
+    absent = f"absent-{PREFIX}"
+    sender = Sender(connection)
+    with pytest.raises(DispatcherError):
+        sender.send(absent, b"k", b"v", [], 6.0)
+    sender.close()
+    with pytest.raises(TopicsUnfit):
+        FireReader(connection, [absent])
+    assert KafkaTopicDirectory(connection).facts(absent) is None
+    assert KafkaTopics(connection).partitions(absent) is None
+    assert absent not in site.admin.list_topics(timeout=10).topics
+    careless = Producer({"bootstrap.servers": site.cluster.bootstrap})
+    careless.produce(absent, b"v")
+    careless.flush(10)
+    assert absent in site.admin.list_topics(timeout=10).topics
 
 
 def test_the_command_that_an_error_tells_mends_it(installation: Installation) -> None:
