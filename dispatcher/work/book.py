@@ -10,28 +10,36 @@ from dispatcher.core.offsets import Progress
 from dispatcher.ports import Place
 
 _CLOSED = "~"
-"""Ends the notes of a partition that was let go of in order: what they do not tell of was never begun."""
+"""Ends the notes of a partition that was let go of in order: what they do not tell of was never begun. An
+instant may follow, in milliseconds: what was sent up to it a life before that one may have begun."""
 _SKEW_MS = 1_000
+_NO_DOUBT = -1
 
 
 class Page:
     """One partition: how far it is, and the records that go with that.
 
-    It was opened at `since`, by notes that are `exact` if the life before closed them. Such notes have to be
-    written anew before anything is begun: else a life that ends at once would leave them standing.
+    Other lives may have begun, unnoted, records that were sent up to `doubt`. Notes that the life before
+    `closed` have to be written anew before anything is begun: else a life that ends at once would leave them
+    standing.
     """
 
-    def __init__(self, progress: Progress, since: Instant, *, exact: bool) -> None:
+    def __init__(self, progress: Progress, doubt: Instant, *, closed: bool) -> None:
         self.progress = progress
         self.outgoing: list[Outgoing] = []
         self.closed = False
-        self.opened = not exact
-        self._since = since
-        self._exact = exact
+        self.opened = not closed
+        self._doubt = doubt
 
     def may_have_begun(self, sent: Instant) -> bool:
         """Return whether another life may have begun a record that was sent then, unnoted."""
-        return not self._exact and sent <= self._since + _SKEW_MS
+        return sent <= self._doubt
+
+    def notes(self, notes: str) -> str:
+        """Return what is committed of some notes: closed ones say what stays in doubt."""
+        if not self.closed:
+            return notes
+        return f"{notes}{_CLOSED}{'' if self._doubt == _NO_DOUBT else self._doubt}"
 
     def is_to_be_written(self) -> bool:
         """Return whether there is anything of it to commit."""
@@ -52,8 +60,10 @@ class Book:
 
     def open(self, place: Place, offset: int, metadata: str, now: Instant) -> None:
         """Begin a partition's page, by the notes of the life before."""
-        notes = metadata.removesuffix(_CLOSED)
-        self._pages[place] = Page(Progress(offset, notes), now, exact=metadata.endswith(_CLOSED))
+        notes, closed, doubt = metadata.partition(_CLOSED)
+        told = int(doubt) if doubt.isdecimal() else _NO_DOUBT
+        until = told if closed else now + _SKEW_MS
+        self._pages[place] = Page(Progress(offset, notes), until, closed=bool(closed))
 
     def close(self, places: Iterable[Place]) -> None:
         """Have the next commit say that nothing of some partitions runs but what is noted as begun."""
@@ -119,7 +129,7 @@ class Book:
             if page.is_to_be_written():
                 outgoing += page.outgoing
                 offset, notes = page.progress.commit()
-                offsets[place] = (offset, notes + _CLOSED if page.closed else notes)
+                offsets[place] = (offset, page.notes(notes))
                 self._written.append((page, len(page.outgoing)))
         return outgoing, offsets
 

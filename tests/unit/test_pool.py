@@ -140,8 +140,11 @@ def test_a_long_run_is_told_of_as_begun_and_another_life_knows() -> None:
 
 @pytest.mark.parametrize(
     ("metadata", "sent", "told"),
-    [("", -5_000, "maybe"), ("", 5_000, False), ("~", -5_000, False)],
-)
+    [
+        ("", -5_000, "maybe"), ("", 5_000, False), ("~", -5_000, False),
+        ("~1", -5_000, False), ("~99999999999999", 5_000, "maybe"),
+    ],
+)  # fmt: skip
 def test_what_a_life_without_a_last_word_may_have_begun_is_told_as_such(
     metadata: str, sent: int, told: object
 ) -> None:
@@ -155,13 +158,28 @@ def test_what_a_life_without_a_last_word_may_have_begun_is_told_as_such(
 def test_what_is_let_go_of_in_order_says_what_it_had_begun() -> None:
     habits = Habits(flush=5, look=20, revoke=50, revoke_hard=50, stop_seconds=4)
     with PoolWorld(seats=1, habits=habits) as world:
-        world.log.assign(NORMAL)
+        world.log.assign(NORMAL, metadata="~")
         world.log.deliver(fire("a", 0), fire("b", 1))
         eventually(lambda: begun(world, "a"))
         world.log.revoke(NORMAL)
         eventually(lambda: NORMAL not in world.desk.book)
     offset, notes = world.log.commits[-1][1][NORMAL]
     assert (offset, notes) == (0, "aA~")
+
+
+def test_what_the_life_before_the_last_may_have_begun_stays_in_doubt() -> None:
+    with PoolWorld() as world:
+        sent = world.clock.read().now - 5_000
+        world.log.assign(NORMAL)  # by notes of one that was killed
+        eventually(lambda: NORMAL in world.desk.book)
+        world.log.revoke(NORMAL)
+        eventually(lambda: NORMAL not in world.desk.book)
+    offset, notes = world.log.commits[-1][1][NORMAL]
+    with PoolWorld() as other:
+        other.log.assign(NORMAL, start=offset, metadata=notes)
+        other.log.deliver(fire("a", 0, job="noop", sent=sent))
+        (data,) = eventually(lambda: other.log.data("run.succeeded"))
+        assert data["redelivered"] == "maybe"
 
 
 def test_notes_that_were_closed_are_opened_before_anything_is_begun() -> None:
@@ -417,7 +435,7 @@ def test_a_stop_lets_runs_end_and_hands_back_what_has_not_begun() -> None:
 def test_a_run_that_outlasts_the_stop_is_told_to_end_and_handed_back() -> None:
     world = PoolWorld(habits=Habits(flush=5, look=20, stop_seconds=2.2))
     with world:
-        world.log.assign(NORMAL)
+        world.log.assign(NORMAL, metadata="~")
         world.log.deliver(fire("a", 0))
         eventually(lambda: begun(world, "a"))
     assert world.scripted.begun[0].cancel.reason == "the worker stops"
