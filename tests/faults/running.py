@@ -102,7 +102,7 @@ class Running:
             resource.prlimit(self.daemon.pid, kind, usual)
 
     @contextmanager
-    def unhurried(self, most: float = 0.6) -> Iterator[None]:
+    def unhurried(self, most: float = 0.8) -> Iterator[None]:
         """See to it that the dispatcher takes no more than this share of a processor meanwhile."""
         before, began = spent(self.daemon.pid), time.monotonic()
         yield
