@@ -30,7 +30,7 @@ def timer(ident: str, name: str, due: int, attempt: int = 1, fire: str = "") -> 
 
 
 def upcoming(world: Place, *words: str) -> Result:
-    common = ["--bootstrap-servers", "b:1", "--shards", "1", "--from", to_text(NOW)]
+    common = ["--bootstrap-servers", "localhost:1", "--shards", "1", "--from", to_text(NOW)]
     return CliRunner().invoke(root, ["next", "--in-force", *common, *words])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from click.testing import CliRunner, Result
 from memory_log import HandClock, MemoryBroker, MemoryLog
 from settings_world import no_settings_of_the_host  # noqa: F401 - a fixture that works by being here
 
+from dispatcher.cli import ledgers
 from dispatcher.cli.root import root
 from dispatcher.core.codec import encode
 from dispatcher.core.instant import to_text
@@ -20,7 +20,6 @@ from dispatcher.errors import LedgerBroken
 from dispatcher.kafka import topics
 
 NOW = 1_795_140_000_000
-MODULE = "dispatcher.cli.ledgers"
 TOPICS = TopicNames("dispatcher")
 IDS = {TOPICS.ledger: "l", TOPICS.commands: "c"}
 IN_FORCE = Position(Cursor(NOW), "r1", 1)
@@ -48,21 +47,21 @@ class Place:
     def identity(self, _names: object) -> topics.Identity:
         return topics.Identity("cluster", self.ids)
 
-    def preflight(self, _in_force: object, _connection: object) -> None:
+    def preflight(self, _in_force: object, _connection: object, _role: object) -> None:
         if self.faults:
             raise LedgerBroken(self.faults, "dispatcher recover")
 
     def missed(self, *words: str) -> Result:
-        common = ["--bootstrap-servers", "b:1", "--schedule", str(self.file), "--at", to_text(NOW)]
+        common = ["--bootstrap-servers", "localhost:1", "--schedule", str(self.file), "--at", to_text(NOW)]
         return CliRunner().invoke(root, ["missed", "--shards", "1", *common, *words])
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     place = Place(tmp_path / "s.json")
-    monkeypatch.setattr(sys.modules[MODULE], "KafkaTopics", lambda _connection: place)
-    monkeypatch.setattr(sys.modules[MODULE], "preflight", place.preflight)
-    monkeypatch.setattr(sys.modules[MODULE], "KafkaShardLog", lambda *_: MemoryLog(place.broker))
+    monkeypatch.setattr(ledgers, "KafkaTopics", lambda _connection: place)
+    monkeypatch.setattr(ledgers, "preflight", place.preflight)
+    monkeypatch.setattr(ledgers, "KafkaShardLog", lambda *_: MemoryLog(place.broker))
     return place
 
 
