@@ -90,6 +90,10 @@ class Image:
         container = Container(process)
         try:
             yield container
+        except BaseException as error:
+            container.kill()
+            error.add_note(f"{arguments} said:\n{container.text()[-3000:]}")
+            raise
         finally:
             container.kill()
 
@@ -107,17 +111,21 @@ class Container:
 
     def until(self, text: str) -> float:
         """Wait for a line that holds a text; return how long after the start it came."""
-        while True:
-            line = self._lines.get(timeout=SECONDS)
-            assert line is not None, f"ended without {text!r}:\n{''.join(self._seen)[-3000:]}"
+        while text not in (line := self._next(text)):
             self._seen.append(line)
-            if text in line:
-                return time.monotonic() - self.began
+        self._seen.append(line)
+        return time.monotonic() - self.began
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self._process.send_signal(number)
         return self._process.wait(SECONDS)
+
+    def text(self) -> str:
+        """Return what was said up to now."""
+        while not self._lines.empty():
+            self._seen.append(self._lines.get() or "")
+        return "".join(self._seen)
 
     def kill(self) -> None:
         """End it by force, if it has not ended."""
@@ -126,6 +134,14 @@ class Container:
         self._reader.join(SECONDS)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def _next(self, text: str) -> str:
+        try:
+            line = self._lines.get(timeout=SECONDS)
+        except queue.Empty:
+            line = None
+        assert line is not None, f"{text!r} was not said"
+        return line
 
     def _read(self) -> None:
         assert self._process.stdout is not None

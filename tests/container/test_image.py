@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from broker.process import until
@@ -53,7 +54,6 @@ def size(root: Path) -> int:
 
 def config_map(root: Path, version: str, jobs: object) -> None:
     """Lay out a directory as a kubelet does, or swap what it shows."""
-    root.mkdir(exist_ok=True)
     root.chmod(0o777)
     (root / version).mkdir()
     (root / version / "schedule.json").write_text(json.dumps({"jobs": jobs}))
@@ -176,14 +176,15 @@ def as_composed(service: str, bootstrap: str, made: Path) -> tuple[dict[Path, st
 
 @contextmanager
 def dispatching(
-    image: Image, directory: Path, settings: Mapping[str, str], mounts: Mapping[Path, str]
+    image: Image, settings: Mapping[str, str], mounts: Mapping[Path, str]
 ) -> Iterator[tuple[Path, float]]:
     """Run a dispatcher by a simulated ConfigMap; yield that, and how long the start took."""
-    schedule = directory / "volume"
-    config_map(schedule, "..2026_01", JOBS)
-    with image.running("run", settings=settings, mounts={**mounts, schedule: SCHEDULE}) as container:
-        yield schedule, container.until("shard.taken")
-        assert container.end() == 0
+    with TemporaryDirectory(dir="/dev/shm") as volume:
+        schedule = Path(volume)
+        config_map(schedule, "..2026_01", JOBS)
+        with image.running("run", settings=settings, mounts={**mounts, schedule: SCHEDULE}) as container:
+            yield schedule, container.until("shard.taken")
+            assert container.end() == 0
 
 
 def until_fired(image: Image, job: str, settings: Mapping[str, str], mounts: Mapping[Path, str]) -> None:
@@ -192,9 +193,7 @@ def until_fired(image: Image, job: str, settings: Mapping[str, str], mounts: Map
 
 
 @pytest.mark.broker
-def test_it_fires_and_runs_what_a_config_map_says(
-    image: Image, tmp_path: Path, kafka: str, prefix: str
-) -> None:
+def test_it_fires_and_runs_what_a_config_map_says(image: Image, kafka: str, prefix: str) -> None:
     address, work = free_address(), free_address()
     settings = {
         "DISPATCHER_BOOTSTRAP_SERVERS": kafka, "DISPATCHER_PREFIX": prefix, "DISPATCHER_INSTANCE": "image-1",
@@ -202,7 +201,7 @@ def test_it_fires_and_runs_what_a_config_map_says(
     }  # fmt: skip
     health = image.config["Healthcheck"]["Test"][1:]
     image.run("topics", "ensure", settings=settings)
-    with dispatching(image, tmp_path, settings, {}) as (schedule, started):
+    with dispatching(image, settings, {}) as (schedule, started):
         until_fired(image, "tick", settings, {})
         until(lambda: status(address, "/ready") == 200, "ready")
         image.run(entry=health, settings=settings)
@@ -226,7 +225,7 @@ def test_it_fires_with_what_the_secure_variant_makes_and_grants(image: Image, tm
         image.run("topics", "ensure", settings=settings, mounts=mounts)
         mounts, settings = as_composed("dispatcher-1", bootstrap, made)
         settings["DISPATCHER_ADDRESS"] = free_address()
-        with dispatching(image, tmp_path, settings, mounts):
+        with dispatching(image, settings, mounts):
             until_fired(image, "tick", settings, mounts)
 
 
