@@ -187,9 +187,19 @@ def test_in_the_secure_variant_each_has_a_user_and_secrets_of_its_own() -> None:
 def test_in_the_secure_variant_no_secret_is_in_an_environment() -> None:
     text = json.dumps({name: each.get("environment") for name, each in services(SECURE).items()})
     assert not re.search(r"(?i)passw|jaas|secret_key|token", text)
-    assert "KAFKA_LISTENERS" not in text
     assert services(SECURE)["secrets"]["network_mode"] == "none"
 
 
-def test_in_the_secure_variant_kafka_is_not_published() -> None:
-    assert not services(SECURE)["kafka"]["ports"]
+def test_in_the_secure_variant_kafka_is_not_published_and_is_what_its_file_says() -> None:
+    kafka = services(SECURE)["kafka"]
+    assert not kafka["ports"]
+    lines = (DOCKER / "kafka" / "server.properties").read_text().splitlines()
+    said = {name: value for name, _, value in (line.partition("=") for line in lines)}
+    named = {
+        name.removeprefix("KAFKA_").lower().replace("_", "."): value
+        for name, value in kafka["environment"].items()
+    }
+    assert {name: said.get(name) for name in ("process.roles", "listeners")} == {
+        name: named.pop(name) for name in ("process.roles", "listeners")
+    }
+    assert set(named) == {"cluster.id", "heap.opts"}
