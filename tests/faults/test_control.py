@@ -79,7 +79,7 @@ def answers(scene: Running, port: int) -> None:
 def test_f54_clients_without_number_and_manners_make_no_fire_later(
     kafka: str, prefix: str, tmp_path: Path
 ) -> None:
-    is_crowded(kafka, prefix, tmp_path, 1_200, 3)
+    is_crowded(kafka, prefix, tmp_path, 1_000, 2)
 
 
 @pytest.mark.long

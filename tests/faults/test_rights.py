@@ -102,7 +102,7 @@ def test_f16_rights_and_passwords_that_change_while_it_runs_are_told_by_name_and
         (why,) = {reason for name, reason, _ in near.skips() if name == "own"}
         assert own in why
         porter.give([right["own"]])
-        for lost in ("id", "write", "group"):
+        for lost in ("id", "group"):
             at = scene.at
             porter.take(right[lost])
             odd.guarded.reset()
