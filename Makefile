@@ -9,7 +9,7 @@ KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help install uninstall try-install image run test unit bench simulate torture torture-workers soak \
-	lint format schema events metrics dashboard lock clean
+	lint format schema events metrics dashboard security-page audit dist sbom lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -78,6 +78,18 @@ metrics: $(READY) ## Write dispatcher/METRICS.md from the table of metrics
 
 dashboard: $(READY) ## Write Grafana's dashboard from its maker
 	made=$$($(BIN)/python .ci/dashboard.py) && echo "$$made" > docker/grafana/dashboards/dispatcher.json
+
+security-page: $(READY) ## Write the table of rights into SECURITY.md
+	$(BIN)/python .ci/rights.py
+
+audit: ## Ask what is known against the locked packages; install them offline, and not with another hash
+	.ci/audit $(PYTHON) .cache/audit
+
+dist: $(READY) ## Build sdist and wheel, the same bytes from the same sources
+	$(BIN)/python .ci/dist dist
+
+sbom: $(READY) ## Write the bill of materials of the lock
+	$(BIN)/python .ci/sbom > sbom.json
 
 schema: $(READY) ## Write schedule/schedule.schema.json from the models
 	made=$$($(BIN)/dispatcher schema) && echo "$$made" > schedule/schedule.schema.json
