@@ -180,7 +180,7 @@ def check(text: str, key: str, change: int, rules: list[DstRule]) -> None:
             assert cron.count(start * 1000, (end - 1) * 1000) == wanted, start
 
 
-@settings(derandomize=True, deadline=None, max_examples=1500, database=None)
+@settings(derandomize=True, deadline=None, max_examples=500, database=None)
 @given(cases(), st.sampled_from(RULES))
 def test_fires_near_a_change_of_clocks_are_the_oracles(case: tuple[str, str, int], rule: DstRule) -> None:
     check(*case, [rule])
