@@ -137,7 +137,8 @@ INDEX: dict[str, Fault] = {
             "broker/test_shard_log.py::test_a_shard_goes_on_after_its_broker_was_killed",
             "faults/test_disk.py::test_f12_below_the_least_copies_in_sync_nothing_counts_as_done",
         ),
-        "kills and restarts of one of three brokers are phases of `make torture`",
+        "kills and restarts of one of three brokers are phases of `make torture`; three brokers, two of them"
+        " frozen, are a long test",
     ),
     "F13": Fault(
         "a broker that is frozen, also for longer than transactions may last",
@@ -170,6 +171,8 @@ INDEX: dict[str, Fault] = {
     "F16": Fault(
         "rights taken away, a password changed, certificates expired, of a stranger, of another host",
         (
+            "security/test_rights.py::test_a_start_names_each_right_that_is_missing_and_what_grants_it",
+            "security/test_rights.py::test_a_shard_that_may_not_use_its_transactional_id_says_so",
             "faults/test_rights.py::test_f16_rights_and_passwords_that_change_while_it_runs_are_told_by_name_and_it_goes_on",
             "faults/test_rights.py::test_f16_a_certificate_that_is_not_to_be_trusted_is_told_at_the_start",
             "faults/test_rights.py::test_f16_a_certificate_that_expires_while_it_runs_is_told_and_it_goes_on_with_the_next",
