@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 KAFKA_LIBS := .cache/kafka/libs/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install uninstall try-install image run test unit bench simulate torture torture-workers soak \
+.PHONY: help install uninstall try-install image run test unit bench simulate torture torture-workers soak faults \
 	lint format schema events metrics dashboard security-page audit dist sbom lock clean
 
 help: ## List the targets
@@ -56,7 +56,10 @@ image: $(READY) $(KAFKA_LIBS) ## Build the container image, no engine needed, an
 
 MINUTES ?= 30
 soak: $(READY) $(KAFKA_LIBS) ## Load, edits and kills for MINUTES=30; fail if memory, descriptors or threads grow, or a fire is amiss
-	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	MALLOC_ARENA_MAX=2 PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) --json .cache/soak.json $(if $(SEED),--seed $(SEED))
+
+faults: $(READY) $(KAFKA_LIBS) ## Bring about the faults that take minutes, too
+	$(BIN)/pytest -m long tests/faults
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
