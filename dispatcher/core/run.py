@@ -107,7 +107,8 @@ class RunReader:
         self._trace = trace
         self._numbers: dict[bytes | None, int] = {b"%d" % number: number for number in range(shards)}
         """Shards by their header, which spares the hashing."""
-        self._specs: dict[bytes, Spec | str] = {}
+        self._specs: dict[str, tuple[bytes, Spec | str]] = {}
+        """The version of each job that was read last: old ones are not kept."""
 
     def read(self, delivery: Delivery, begun: int = 0, *, maybe: bool = False) -> Run | Poison:
         """Return the run of a delivery that was begun so often before, or why it is none. Never raises."""
@@ -128,7 +129,7 @@ class RunReader:
             return Poison(f"a header cannot be read: {error}", delivery, fire, job)
         if not 1 <= attempt <= 1_000_000:
             return Poison(f"its attempt is {attempt}", delivery, fire, job)
-        spec = self._spec(delivery.value)
+        spec = self._spec(job, delivery.value)
         if isinstance(spec, str):
             return Poison(spec, delivery, fire, job, attempt)
         shard = self._numbers.get(headers.get("shard"))
@@ -145,17 +146,17 @@ class RunReader:
         """Return the shard that a message which is no run is told under."""
         return 0 if delivery.key is None else murmur2(delivery.key) % self._shards
 
-    def _spec(self, value: bytes | None) -> Spec | str:
+    def _spec(self, job: str, value: bytes | None) -> Spec | str:
         if value is None:
             return "it has no value"
-        known = self._specs.get(value)
-        if known is not None:
-            return known
+        known = self._specs.get(job)
+        if known is not None and known[0] == value:
+            return known[1]
         spec = _read_spec(value)
         if len(value) <= LARGEST_KEPT:
             if len(self._specs) >= _SPECS_KEPT:
                 self._specs.clear()
-            self._specs[value] = spec
+            self._specs[job] = (value, spec)
         return spec
 
 

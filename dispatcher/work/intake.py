@@ -41,24 +41,24 @@ class Ready:
 
 
 class Intake:
-    """Finds handlers and reads payloads, once for each version of a job. One thread's own."""
+    """Finds handlers and reads payloads, once for a version of a job; the last is kept. One thread's own."""
 
     def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
-        self._known: dict[int, tuple[Spec, Ready | str]] = {}
+        self._known: dict[str, tuple[Spec, Ready | str]] = {}
 
     def ready(self, run: Run) -> Ready | str:
         """Return what runs it, or why nothing can."""
         spec = run.spec
-        known = self._known.get(id(spec))
-        if known is not None:  # it keeps the spec, so that no other one gets its id
+        known = self._known.get(run.job)
+        if known is not None and known[0] is spec:
             return known[1]
         if len(self._known) >= _KEPT:
             self._known.clear()
         found = self._find(spec)
         if len(run.delivery.value or b"") > LARGEST_KEPT:
             return found  # its spec is a new one each time, too
-        self._known[id(spec)] = (spec, found)
+        self._known[run.job] = (spec, found)
         return found
 
     def _find(self, spec: Spec) -> Ready | str:
