@@ -21,8 +21,8 @@ def test_large_definitions_are_not_kept() -> None:
 def test_of_the_versions_of_a_job_the_last_is_kept() -> None:
     reader, intake = RunReader(4), Intake(Some(Instant()))
     for version in range(50):
-        run = reader.read(delivery(json.dumps({"job": "noop", "payload": version}).encode()))
+        run = reader.read(delivery(json.dumps({"job": "noop", "timeoutSeconds": 1 + version}).encode()))
         assert isinstance(run, Run)
-        assert run.spec.payload == version
+        assert run.spec.timeout_ms == 1_000 * (1 + version)
         assert not isinstance(intake.ready(run), str)
     assert (len(reader._specs), len(intake._known)) == (1, 1)
