@@ -261,6 +261,8 @@ def _judge_effects(yard: Yard, verdict: Verdict, asked: Counter[str], ends: Mapp
     for fire, count in asked.items():
         if ends[fire] == ["run.succeeded"] and len(ran[fire]) < count:
             verdict.wrong.append(f"{fire} succeeded, sent {count} times, but was run {len(ran[fire])} times")
+    if verdict.unmarked:
+        verdict.wrong.append(f"{verdict.unmarked} repetitions do not say that they may be some")
     most = (verdict.kills + verdict.stops + verdict.freezes) * SEATS
     if verdict.extra > most:
         verdict.wrong.append(f"{verdict.extra} runs too many, more than the {most} in hand at faults")

@@ -72,5 +72,5 @@ def test_what_nobody_shows_is_found() -> None:
 
 def test_prometheus_of_the_compose_file_reads_the_rules() -> None:
     config = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text(encoding="utf-8"))
-    assert config["rule_files"] == ["/etc/prometheus/rules.yaml"]
+    assert config["rule_files"] == ["rules.yaml"]
     assert (PROJECT / "docker" / "prometheus" / "rules.yaml").is_file()
