@@ -36,7 +36,7 @@ unit: $(READY) ## Run the unit tests alone: no broker
 
 BENCH := $(addprefix --only ,$(ONLY)) $(if $(SCALE),--scale $(SCALE))
 
-bench: $(READY) $(KAFKA_LIBS) ## Measure speed and memory on a real Kafka: 20 minutes; ONLY=burst, SCALE=0.1
+bench: $(READY) $(KAFKA_LIBS) ## Measure speed and memory on a real Kafka: an hour; ONLY=burst, SCALE=0.1
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH) --json $(if $(strip $(BENCH)),.cache/bench.json,tests/bench/results/latest.json)
 
 N ?= 10000

@@ -189,6 +189,7 @@ def test_a_broker_that_is_frozen_and_killed_under_load_costs_no_fire(
         again = now()
         until(lambda: place.fires_on(again, *names), "fires after the restart", SECONDS)
         end = now() - 5_000
+        until(lambda: not place.history().judge(end).lost, "what was missed to be settled", SECONDS)
         assert daemon.terminate() == 0, daemon.text()[-3000:]
     is_clean(place.history().judge(end), 600)
 
