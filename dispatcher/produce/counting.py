@@ -30,6 +30,8 @@ class Counting:
         self._fires = self._reloads = self._fenced = self._suspects = self._failed = 0
         self._jobs_of: tuple[int, int, int] | None = None
         self._jobs: dict[str, int] = {}
+        self._counted = False
+        """Whether anything was since the counts were last shown."""
         self.counts = Counts()
         self.now = ShardNow()
 
@@ -37,6 +39,7 @@ class Counting:
 
     def committed(self, batch: Batch, now: Instant, took_ms: int, *, suspect: bool) -> None:
         """Count a transaction that committed at `now`."""
+        self._counted = True
         kind = "staged" if batch.at is not None else "fresh" if batch.piece is None else "caught_up"
         self._fires += batch.fires
         self._suspects += suspect
@@ -54,18 +57,25 @@ class Counting:
 
     def given_up(self) -> None:
         """Count a burst that was staged and is aborted."""
+        self._counted = True
         self._bursts["given_up"] += 1
 
     def failure(self, *, fenced: bool) -> None:
         """Count a step that failed."""
+        self._counted = True
         self._failed += 1
         self._fenced += fenced
 
     # What is shown.
 
     def show(self, shard: Shard | None) -> None:
-        """Replace what is shown."""
-        self.counts = Counts(
+        """Replace what is shown; the counts when there are others."""
+        if self._counted:
+            self.counts, self._counted = self._sums(), False
+        self.now = ShardNow() if shard is None else self._of(shard)
+
+    def _sums(self) -> Counts:
+        return Counts(
             self._fires,
             dict(self._skips),
             {kind: tally.frozen() for kind, tally in self._lateness.items()},
@@ -77,7 +87,6 @@ class Counting:
             self._suspects,
             self._failed,
         )
-        self.now = ShardNow() if shard is None else self._of(shard)
 
     def _of(self, shard: Shard) -> ShardNow:
         position, held = shard.state.position, shard.changing.held

@@ -36,7 +36,10 @@ class Counting:
             self.later_attempts += 1
         else:
             self.first_attempts += 1
-        self._times.setdefault(handler, Tally(RUN_SECONDS)).add(milliseconds / 1000)
+        times = self._times.get(handler)
+        if times is None:
+            times = self._times[handler] = Tally(RUN_SECONDS)
+        times.add(milliseconds / 1000)
 
     def run_times(self) -> dict[str, Spread]:
         """Return how the seconds of attempts are spread, by handler."""

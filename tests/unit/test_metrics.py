@@ -240,13 +240,23 @@ def test_reasons_do_not_grow_without_bound() -> None:
     counting = Counting()
     for number in range(100):
         counting._skip(f"reason {number}: more", 1)
-    counting.show(None)
-    assert len(counting.counts.skips) == 21
-    assert sum(counting.counts.skips.values()) == 100
+    skips = counting._sums().skips
+    assert len(skips) == 21
+    assert sum(skips.values()) == 100
+
+
+def test_counts_are_shown_anew_only_when_there_are_others() -> None:
+    bench, counting = counted()
+    bench.started(job("a"))
+    before = counting.counts
+    counting.show(bench.thread._shard)
+    assert counting.counts is before
+    counting.given_up()
+    counting.show(bench.thread._shard)
+    assert counting.counts.bursts == {"given_up": 1}
 
 
 def test_failures_suspects_and_fences_are_counted() -> None:
-
     bench, counting = counted()
     bench.started(job("a"))
     bench.broker.commits.extend([Commit.SUSPECT, Commit.LOST])
