@@ -144,7 +144,7 @@ class Desk:
         if settled is None:
             self.book.note_begun(held.place, held.offset)  # what is not noted counts as never begun
         else:
-            times = ended.started, ended.ended
+            times = None if ended.outcome is None else (ended.started, ended.ended)
             self._settle(held.run.delivery, settled, held.lane, held.handler.name, times)
 
     def _end_of(self, ended: Ended) -> Settled | None:

@@ -118,6 +118,7 @@ def test_what_becomes_too_late_while_it_waits_is_not_begun_either() -> None:
         world.clock.ahead = 61_000
         world.scripted.end(id_of("a"))
         eventually(lambda: world.log.kinds(id_of("b")) == ["run.expired"])
+        assert (world.desk.counting.first_attempts, world.desk.counting.later_attempts) == (1, 0)
 
 
 def test_a_long_run_is_told_of_as_begun_and_another_life_knows() -> None:
