@@ -7,12 +7,12 @@ commits a fire and those who run it need not have met to tell of the same trace.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
 from dispatcher.core.batch import Batch
-from dispatcher.core.instant import Instant, from_text
+from dispatcher.core.instant import Instant, from_text, to_text
 from dispatcher.core.message import Headers, fire_in, job_of
 from dispatcher.core.run import Delivery
 
@@ -83,19 +83,27 @@ def fire_spans(batch: Batch, shard: int, committed: Instant) -> Iterator[Span]:
         context = context_of(told.get("traceparent", b"").decode(errors="replace"))
         if context is None:
             continue
-        attempt, planned = int(told.get("attempt", b"1")), from_text(told["ce_time"].decode())
+        attempt, planned = int(told.get("attempt", b"1")), _planned(told, committed)
         attributes = {
             **_messaging("send", topic, partition, fire, attempt),
             "messaging.kafka.message.key": (key or b"").decode(errors="replace"),
             "dispatcher.shard": shard,
             "dispatcher.kind": batch.kind,
-            "dispatcher.planned": told["ce_time"].decode(),
+            "dispatcher.planned": to_text(planned),
             "dispatcher.revision": told.get("revision", b"").decode(errors="replace"),
         }
         usual = attempt == 1 and 0 <= committed - planned <= _LONGEST_MS
         start = planned if usual else min(batch.decided, committed)
         own, parent = (context, None) if attempt == 1 else (child_of(context, attempt), context)
         yield Span("fire", own, parent, start, committed, attributes)
+
+
+def _planned(told: Mapping[str, bytes], committed: Instant) -> Instant:
+    """Return what a fire was planned for; a message that is sent again may say anything."""
+    try:
+        return from_text(told["ce_time"].decode())
+    except (KeyError, ValueError):
+        return committed
 
 
 def run_span(

@@ -124,6 +124,16 @@ def test_a_run_is_a_child_of_its_fire(outcome: Outcome, word: str, error: str | 
     assert span.attributes["messaging.operation.type"] == "process"
 
 
+@pytest.mark.parametrize("told", [None, b"", b"yesterday", b"\xff", b"9999999-01-01T00:00:00Z"])
+def test_a_message_that_tells_no_instant_has_a_span_all_the_same(told: bytes | None) -> None:
+    batch = fired()
+    topic, value, key, partition, headers = batch.outgoing[0]
+    others = [one for one in headers or () if one[0] != "ce_time"]
+    odd: Outgoing = (topic, value, key, partition, others if told is None else [*others, ("ce_time", told)])
+    (span,) = fire_spans(replace(batch, outgoing=[odd]), 0, T + 20)
+    assert (span.start, span.end) == (T + 20, T + 20)
+
+
 def test_what_a_run_hands_on_names_its_own_span() -> None:
     tracer = Tracer(Kept(), "w")
     one = delivery(traceparent=PARENT.encode())
