@@ -200,7 +200,12 @@ def _take_in(told: dict[str, Any], seen: Seen) -> None:
         if word == "applied":
             told["refused"] = None
         return
-    data: Mapping[str, Any] = json.loads(seen.value or b"{}")
+    try:
+        data = json.loads(seen.value or b"{}")
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        return  # no dispatcher's: whoever may write events may write anything
     keys = ("revision", "reason", "why", "until", "count", "problems")
     told[word] = {"at": to_text(seen.timestamp), **{key: data[key] for key in keys if key in data}}
 
@@ -228,12 +233,12 @@ def _show(
     write_table(("role", "instance", "host", "has"), [*shards, *work])
     if (refused := told["refused"]) is not None:
         count = refused.get("count", "?")
-        click.echo(f"\nA file was refused at {refused['at']}, and may be well by now; problems: {count}")
-        for problem in refused.get("problems", ())[:_SHOWN_PROBLEMS]:
+        sentence = f"\nA file was refused at {refused['at']}, and may be well by now; problems: {count}"
+        click.echo(printable_lines(sentence))
+        problems = refused.get("problems")
+        for problem in problems[:_SHOWN_PROBLEMS] if isinstance(problems, list) else ():
             click.echo(printable_lines(f"  {problem}"))
+    if not told["complete"]:
+        click.echo("\nEvents of files were not read to their end in time: there may be later ones.", err=True)
     if (held := told["held"]) is not None:
         click.echo(printable_lines(f"\nA file is held since {held['at']}: {held.get('why', '')}"))
-
-
-def _numbers(one: Member) -> str:
-    return ", ".join(str(number) for _, number in one.partitions)

@@ -82,9 +82,16 @@ def test_the_last_word_on_a_file_counts(events: list[str], told: set[str]) -> No
         assert one == {"at": "2026-11-20T12:00:30Z", "revision": "r", "problems": ["x"]}
 
 
-def test_other_events_are_passed_over() -> None:
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (b"run.dead", b"not json"), (b"schedule.refused", b"not json"), (b"schedule.refused", b"\xff"),
+        (b"schedule.held", b"[1]"), (b"\xff", None),
+    ],
+)  # fmt: skip
+def test_other_events_and_what_no_dispatcher_wrote_are_passed_over(kind: bytes, value: bytes | None) -> None:
     found: dict[str, Any] = {"refused": None, "held": None}
-    _take_in(found, Seen("d.events", 0, 0, T0, None, b"not json", [("ce_type", b"run.dead")]))
+    _take_in(found, Seen("d.events", 0, 0, T0, None, value, [("ce_type", kind)]))
     assert found == {"refused": None, "held": None}
 
 
