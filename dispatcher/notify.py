@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Loop, Looped
 
 LOOK_SECONDS = 1.0
 RELOAD_LOOK_SECONDS = 0.05
@@ -122,7 +122,7 @@ class _Word(Enum):
     STOPPING = auto()
 
 
-class Herald:
+class Herald(Looped):
     """A service that looks at the process now and then and tells its supervisor. Runs first and ends last."""
 
     def __init__(self, notifier: Notifier, *, seconds: Callable[[], float] = time.monotonic) -> None:
@@ -149,10 +149,6 @@ class Herald:
         """Ask for the end."""
         self._loop.stop()
         self._words.put(_Word.LOOK)
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end."""
-        return self._loop.join(deadline)
 
     def show(
         self,

@@ -132,3 +132,26 @@ class Loop:
                 self._close()
         except BaseException as error:  # noqa: BLE001 - the top of a thread: every end must be told to somebody
             self._failed(self._thread.name, error)
+
+
+class Looped:
+    """A service that is one loop, which its constructor makes as `_loop`."""
+
+    _loop: Loop
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Ask for the end, after the present step. Never blocks, from any thread."""
+        self._loop.stop()
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait for the end; return whether it has come."""
+        return self._loop.join(deadline)
+
+    @property
+    def motion(self) -> Motion:
+        """Whether the service moves on. Any thread may look."""
+        return self._loop.motion

@@ -29,7 +29,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.live import FireReader
 from dispatcher.observe.tracing import Tracer
 from dispatcher.ports import WorkHooks, WorkLog
-from dispatcher.service import Deadline, Loop, Motion, Service
+from dispatcher.service import Deadline, Loop, Looped, Motion, Service
 from dispatcher.work.desk import Desk
 from dispatcher.work.flow import Flow
 from dispatcher.work.health import judge_worker, judge_worker_ready
@@ -60,7 +60,7 @@ class Shop:
     tracer: Tracer | None = None
 
 
-class Cancels:
+class Cancels(Looped):
     """A service that reads the commands for fires that are to be cancelled."""
 
     def __init__(
@@ -82,19 +82,6 @@ class Cancels:
         """Begin to read; return once all that is there is read, or it takes too long."""
         self._loop.start()
         self._caught_up.wait(_READ_SECONDS)
-
-    def stop(self) -> None:
-        """Ask for the end."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the service moves on. Any thread may look."""
-        return self._loop.motion
 
     def _step(self) -> float:
         if self._reader is None:

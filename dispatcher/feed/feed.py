@@ -16,7 +16,7 @@ from dispatcher.feed.sight import Lookout, Sight
 from dispatcher.feed.trust import Trust
 from dispatcher.feed.watcher import Watcher
 from dispatcher.ports import ScheduleSink
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Loop, Looped
 
 SETTLE_MS = 60
 """A content counts once it was read twice, this far apart: a file in the middle of being written does not."""
@@ -29,7 +29,7 @@ DEFAULT_POLL_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class Feed:
+class Feed(Looped):
     """Watches one file for one sink. A `service.Service`; everything but waking happens in its own thread.
 
     A content is brought once, and again only after `recheck`; a refused one is told once. What was in force
@@ -77,18 +77,10 @@ class Feed:
         """Why the file as it is now cannot take force, None when it can. Any thread may ask."""
         return self._error
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._loop.start()
-
     def stop(self) -> None:
         """Ask the feed to end; a comparison under way is given up."""
         self._loop.stop()
         self._comparer.kill()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end."""
-        return self._loop.join(deadline)
 
     def recheck(self) -> int:
         """Look again, and compare the file with what is in force by now; return its number for `answered`.

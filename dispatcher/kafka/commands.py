@@ -17,7 +17,7 @@ from dispatcher.kafka.following import Following
 from dispatcher.kafka.offsets import partition_ends
 from dispatcher.kafka.reading import headers_in
 from dispatcher.ports import LogEnds
-from dispatcher.service import Deadline, Loop, Motion
+from dispatcher.service import Loop, Looped
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _ASK_SECONDS = 2.0
@@ -42,7 +42,7 @@ class CommandHooks:
     read: Callable[[int], None] = lambda _: None
 
 
-class CommandReader:
+class CommandReader(Looped):
     """A service that reads the commands of attached shards, each from its own offset."""
 
     def __init__(
@@ -60,23 +60,6 @@ class CommandReader:
         self._behind: set[int] = set()
         self._following = Following(self._connection, topics.commands)
         self._loop = Loop("commands", self._step, close=self._following.close, failed=failed)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask the service to end; it does within a fraction of a second."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end of the service."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the service moves on. Any thread may look."""
-        return self._loop.motion
 
     def attach(self, shard: int, offset: int | None) -> None:
         """Read a shard's commands from an offset, None for the present end. Never blocks, any thread."""

@@ -16,7 +16,7 @@ from dispatcher.kafka.config import SESSION_MS, Connection
 from dispatcher.kafka.faults import text_of, unread
 from dispatcher.kafka.hearing import Hearing
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.service import Deadline, Loop, Motion
+from dispatcher.service import Loop, Looped
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _TICK_SECONDS = 0.2
@@ -37,7 +37,7 @@ class OwnershipHooks:
     lost: Shards
 
 
-class Membership:
+class Membership(Looped):
     """A service that takes part in sharing out the shards of an installation.
 
     When no broker answers for a whole session, the library says by itself that the shards are lost, and asks
@@ -60,23 +60,6 @@ class Membership:
         self._hearing = Hearing()
         self._consumer: Consumer | None = None
         self._loop = Loop("membership", self._step, close=self._leave, failed=failed)
-
-    def start(self) -> None:
-        """Join the group."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask to leave the group; what is owned is revoked on the way."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait until the group was left."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the service moves on. Any thread may look."""
-        return self._loop.motion
 
     def silence(self) -> float:
         """Return for how many seconds no broker has answered this member; any thread may ask."""

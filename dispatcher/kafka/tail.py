@@ -23,7 +23,7 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE, unread
 from dispatcher.kafka.following import Following
 from dispatcher.kafka.stands import Stands
-from dispatcher.service import Deadline, Loop, Motion
+from dispatcher.service import Loop, Looped
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _DAY_MS = 86_400_000
@@ -62,7 +62,7 @@ _GIVEN_AWAY = _Followed(0.0, JobReader())
 """Stands for a partition whose copy was given away: its records are nobody's, but for where it stands."""
 
 
-class LedgerTail:
+class LedgerTail(Looped):
     """A service that keeps copies of ledger partitions.
 
     A copy that was not known to be complete for half of the topic's `delete.retention.ms`, or whose offset
@@ -96,23 +96,6 @@ class LedgerTail:
         self._next_look = time.monotonic() + self._limit / _LOOKS_PER_LIMIT
         self._following = Following(connection.named("tail"), topics.ledger)
         self._loop = Loop("ledger-tail", self._step, close=self._following.close, failed=failed)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask the service to end; it does within a fraction of a second."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end of the service."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the service moves on. Any thread may look."""
-        return self._loop.motion
 
     def follow(self, shard: int) -> None:
         """Keep a copy of a shard's partition from now on. Never blocks, from any thread."""

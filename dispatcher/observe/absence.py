@@ -15,7 +15,7 @@ from dispatcher.core.expected import Expected
 from dispatcher.core.instant import Instant
 from dispatcher.core.job import Job
 from dispatcher.core.ledger import Position
-from dispatcher.service import Deadline, Loop, Motion
+from dispatcher.service import Loop, Looped
 
 _LOOK_SECONDS = 1.0
 _GROUPS_AT_ONCE = 500
@@ -43,7 +43,7 @@ class _Watched:
         self.taken_in = -_ANEW_MS
 
 
-class AbsenceWatch:
+class AbsenceWatch(Looped):
     """A service. `position_of` tells where a shard stands, `jobs_of` what is in force there, by change."""
 
     def __init__(
@@ -63,23 +63,6 @@ class AbsenceWatch:
         self.seen: Mapping[int, Seen] = {}
         """Each shard whose ledger was read; replaced as a whole, any thread may read it."""
         self._loop = Loop("absence", self._step, failed=failed)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask for the end."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the service moves on. Any thread may look."""
-        return self._loop.motion
 
     def next_due(self, shard: int) -> Instant | None:
         """Return when the first fire is due that a shard has not settled; None if none, or not known."""

@@ -21,7 +21,7 @@ from dispatcher.core.instant import Instant
 from dispatcher.core.run import Delivery
 from dispatcher.core.span import Span, fire_spans, run_span, run_traceparent
 from dispatcher.ports import End
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Deadline, Loop, Looped
 
 MOST_WAITING = 50_000
 """So many fires and runs wait to be sent at the most; one burst is let in whatever its size."""
@@ -61,7 +61,7 @@ def counts_of(tracer: Tracer | None) -> TraceCounts:
     return NO_TRACES if tracer is None else tracer.counts
 
 
-class Tracer:
+class Tracer(Looped):
     """Sends spans of fires and runs: a service. `share` of the traces are kept, the same by all processes."""
 
     def __init__(self, exporter: Exporter, instance: str, *, share: float = 1.0) -> None:
@@ -117,14 +117,6 @@ class Tracer:
             return TraceCounts(self._sent, self._dropped)
 
     # The service.
-
-    def start(self) -> None:
-        """Begin to send."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask for the end: what waits is sent once more, as far as there is time."""
-        self._loop.stop()
 
     def join(self, deadline: Deadline) -> bool:
         """Wait for the end, though not for long: a collector that hangs holds nobody up."""

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import structlog
 
 from dispatcher.core.health import Health
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Loop, Looped
 
 _LOOK_SECONDS = 1.0
 
 
-class HealthWatch:
+class HealthWatch(Looped):
     """A service that looks at a replica's health every second and logs each change, once."""
 
     def __init__(self, look: Callable[[], Health], *, failed: Callable[[str, BaseException], None]) -> None:
@@ -20,18 +20,6 @@ class HealthWatch:
         self._healthy = True
         self._say = structlog.get_logger()
         self._loop = Loop("health", self._step, failed=failed)
-
-    def start(self) -> None:
-        """Begin to look; a replica that starts counts as healthy until it was silent for too long."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask the service to end."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end of the service."""
-        return self._loop.join(deadline)
 
     def _step(self) -> float:
         health = self._look()

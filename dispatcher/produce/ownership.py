@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from dispatcher.service import Deadline, Loop, Motion
+from dispatcher.service import Deadline, Loop, Looped
 
 _GIVE_UP_SECONDS = 5.0
 
@@ -45,7 +45,7 @@ class _Word(Enum):
     FENCED = auto()
 
 
-class Ownership:
+class Ownership(Looped):
     """Performs what others only note: their threads must not wait for a transaction to end.
 
     `fenced` alone answers at once: whether the group's word stands behind a shard that was fenced.
@@ -62,23 +62,6 @@ class Ownership:
         """Shards that another replica took: only the group gives them back, whatever name that one bears."""
         self._say = structlog.get_logger()
         self._loop = Loop("ownership", self._step, close=self._close, failed=failed)
-
-    def start(self) -> None:
-        """Begin to take and give up shards."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask for the end: every shard finishes its present transaction."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait until every shard has ended."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the service moves on. Any thread may look."""
-        return self._loop.motion
 
     # What others note, from their threads. None of it blocks.
 

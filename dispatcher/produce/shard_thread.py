@@ -30,7 +30,7 @@ from dispatcher.produce.moving_log import MovingLog
 from dispatcher.produce.staged import Staged
 from dispatcher.produce.telling import tell_committed, tell_if_ahead, tell_of_taker
 from dispatcher.produce.wiring import Surroundings
-from dispatcher.service import Deadline, Loop
+from dispatcher.service import Loop, Looped
 
 _LONGEST_WAIT_S = 10.0
 """The wall clock may be set while a shard sleeps; it looks again after at most this long."""
@@ -42,7 +42,7 @@ Letter = Callable[[Shard], None]
 """Something that arrives for a shard: a frozen value with the method that takes it."""
 
 
-class ShardThread:
+class ShardThread(Looped):
     """One shard at work: a service with an inbox."""
 
     def __init__(
@@ -72,22 +72,7 @@ class ShardThread:
         self._say = structlog.get_logger().bind(shard=number)
         self._clocks = Clocks(self._say)
         self._loop = Loop(f"shard-{number}", self._step, close=self._close, failed=around.failed)
-        self.motion = self._loop.motion
         self._log = MovingLog(around.log(number), self.motion)
-
-    # The service.
-
-    def start(self) -> None:
-        """Begin to take the shard."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask the shard to end after its present transaction."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the shard's end."""
-        return self._loop.join(deadline)
 
     def post(self, letter: Letter) -> None:
         """Hand something to the shard. Never blocks, from any thread."""

@@ -20,7 +20,7 @@ from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
 from dispatcher.errors import DispatcherError
 from dispatcher.ports import Place, WorkHooks, WorkLog
-from dispatcher.service import Deadline, Loop, Motion
+from dispatcher.service import Deadline, Loop, Looped
 from dispatcher.work.desk import Desk
 from dispatcher.work.flow import Flow
 from dispatcher.work.health import Pulse
@@ -69,7 +69,7 @@ class Staff:
     habits: Habits = field(default_factory=Habits)
 
 
-class Pool:
+class Pool(Looped):
     """A worker's pool: a service. `log` makes its Kafka side, in the pool's own thread."""
 
     def __init__(
@@ -97,25 +97,6 @@ class Pool:
         """When the pool last went round; replaced as a whole, any thread may read it."""
         self._member = False
         self._loop = Loop("pool", self._step, close=self._finish, failed=failed)
-
-    # The service.
-
-    def start(self) -> None:
-        """Join the group and begin to run what comes."""
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Ask for the end: what runs may end within the time for it."""
-        self._loop.stop()
-
-    def join(self, deadline: Deadline) -> bool:
-        """Wait for the end."""
-        return self._loop.join(deadline)
-
-    @property
-    def motion(self) -> Motion:
-        """Whether the thread that owns all Kafka I/O moves on. Any thread may look."""
-        return self._loop.motion
 
     def cancel(self, fire: str, asked: Instant) -> None:
         """Cancel what is held of a fire, and what was sent of it before the instant. Never blocks."""
