@@ -41,8 +41,7 @@ from dispatcher.observe.absence import AbsenceWatch
 from dispatcher.observe.tracing import Tracer
 from dispatcher.ports import TopicDirectory
 from dispatcher.produce.counting import Counting
-from dispatcher.produce.health import Membership as Told
-from dispatcher.produce.health import judge, judge_ready
+from dispatcher.produce.health import GroupWord, judge, judge_ready
 from dispatcher.produce.health_watch import HealthWatch
 from dispatcher.produce.host import ShardHost
 from dispatcher.produce.ownership import Ownership
@@ -230,7 +229,7 @@ class Daemon:
         if self._ending:
             return Health(("this replica is stopping",))
         answered, assigned = self._ownership.standing()
-        told = Told(answered, assigned, self._membership.silence() * 1000)
+        told = GroupWord(answered, assigned, self._membership.silence() * 1000)
         stands = map(self.tail.stands.position_of, range(self._plant.shards))
         in_force = any(one is not None and one.revision for one in stands)
         ready = judge_ready(self.host.standings(), told, in_force=in_force)

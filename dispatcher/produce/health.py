@@ -28,7 +28,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class GroupWord:
     """What the group says: whether it answered at all, which shards it gives, how long brokers are silent."""
 
     answered: bool
@@ -52,7 +52,7 @@ def judge(shards: Iterable[Standing], member_silence_ms: float, monotonic: int) 
     return Health(tuple(reasons))
 
 
-def judge_ready(shards: Iterable[Standing], member: Membership, *, in_force: bool) -> Health:
+def judge_ready(shards: Iterable[Standing], member: GroupWord, *, in_force: bool) -> Health:
     """Return whether a replica does its part: it owns shards and has taken them, or clearly stands by.
 
     `in_force` says whether any ledger it reads along tells of a schedule in force, which is what one that

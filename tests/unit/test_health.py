@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from dispatcher.core.health import Health
 from dispatcher.core.job import Lane
-from dispatcher.produce.health import Membership, Standing, judge, judge_ready
+from dispatcher.produce.health import GroupWord, Standing, judge, judge_ready
 from dispatcher.produce.health_watch import HealthWatch
 from dispatcher.work.health import Pulse, judge_worker, judge_worker_ready
 
@@ -61,8 +61,8 @@ def test_each_change_is_told_once() -> None:
 # Readiness.
 
 
-def told(*assigned: int, answered: bool = True, silence: float = 0) -> Membership:
-    return Membership(answered, frozenset(assigned), silence)
+def told(*assigned: int, answered: bool = True, silence: float = 0) -> GroupWord:
+    return GroupWord(answered, frozenset(assigned), silence)
 
 
 def owned(number: int, *, taken: bool = True, revision: str = "r") -> Standing:
@@ -83,7 +83,7 @@ def owned(number: int, *, taken: bool = True, revision: str = "r") -> Standing:
     ],
 )
 def test_a_replica_is_ready_that_has_taken_its_shards_or_clearly_stands_by(
-    shards: tuple[Standing, ...], member: Membership, reasons: tuple[str, ...], *, in_force: bool
+    shards: tuple[Standing, ...], member: GroupWord, reasons: tuple[str, ...], *, in_force: bool
 ) -> None:
     assert judge_ready(shards, member, in_force=in_force) == Health(reasons)
 
