@@ -137,6 +137,8 @@ class ViewServer:
         try:
             while not self._stopping.is_set():
                 wasyncore.loop(_LOOK_SECONDS, use_poll=True, map=self._map, count=1)
+        except Exception:  # noqa: BLE001 - the top of a thread: fires go on without views, but it must be told
+            structlog.get_logger().critical("thread.failed", thread="views", exc_info=True)
         finally:
             self._close()
 
