@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from importlib.resources import files
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from watching.promql import promtool
 
 from container.files import DOCKER, PINNED, compose
 from dispatcher.settings import Settings
@@ -147,11 +146,9 @@ def test_figures_are_asked_for_where_they_are_told() -> None:
         assert (DOCKER / "prometheus" / path).is_file()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
 def test_prometheus_takes_its_configuration() -> None:
-    path = DOCKER / "prometheus" / "prometheus.yaml"
-    done = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = promtool("check", "config", DOCKER / "prometheus" / "prometheus.yaml")
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_dashboard_is_where_grafana_looks() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from programs import program
 
 from container.files import DOCKER, compose
 
 USERS = ("setup", "dispatcher", "worker", "ui")
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+
+@pytest.fixture(autouse=True, scope="module")
+def openssl() -> None:
+    """See to the program that makes them."""
+    program("openssl", "openssl")
 
 
 def run(made: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import socket
 import ssl
 import struct
@@ -32,6 +31,7 @@ from handler_world import (
     task_of,
     until,
 )
+from programs import program
 from pydantic import ValidationError
 
 from dispatcher.core.outcome import Failed, Outcome
@@ -641,8 +641,7 @@ def test_a_cancel_that_comes_too_late_does_not_disturb_the_next_run() -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Key and certificate of `good.example`, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
+    program("openssl", "openssl")
     made = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
         [

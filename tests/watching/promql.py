@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from programs import program
 
 from dispatcher.observe.metric_table import TABLE, Kind
 
@@ -21,22 +19,13 @@ OF_PROCESSES = {
 """Metrics that the client library shows of every process."""
 _METRIC = re.compile(r"\b((?:dispatcher|process|python)_\w+)(?:\{([^}]*)\})?")
 _LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
+PACKAGE = "prometheus"
+"""Debian's, which brings both programs."""
 OF_TARGETS = {"job", "instance"}
 
 
-def program(name: str) -> str:
-    """Return where one of Prometheus' programs lies; skip where it is missing, fail on a build machine."""
-    found = shutil.which(name)
-    if found is None:
-        why = f"{name} is not installed (Debian package `prometheus`): nothing was checked by it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
-
-
 def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [program("promtool"), *map(str, words)]
+    command = [program("promtool", PACKAGE), *map(str, words)]
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=100
     )

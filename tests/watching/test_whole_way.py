@@ -22,9 +22,10 @@ from broker.process import Dispatcher, ensure_topics, until
 from broker.working import Worker
 from collector import Collector, Received
 from handler_world import Server, answer, saying, serving
+from programs import program
 
 from dispatcher.observe.metric_table import TABLE, Role
-from watching.promql import OF_PROCESSES, RULES, program
+from watching.promql import OF_PROCESSES, PACKAGE, RULES
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 JOB = "report"
@@ -168,7 +169,7 @@ class Prometheus:
         self._log = (self._directory / "log").open("wb")
         self._process = subprocess.Popen(
             [
-                program("prometheus"),
+                program("prometheus", PACKAGE),
                 f"--config.file={path}",
                 f"--storage.tsdb.path={self._directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self.port}",
@@ -241,7 +242,7 @@ def test_the_rules_run_on_it_and_nothing_is_alarming(prometheus: Prometheus) -> 
 def test_promtool_has_no_complaint_about_the_metrics(site: Site) -> None:
     for name in site.ports:
         done = subprocess.run(
-            [program("promtool"), "check", "metrics"],
+            [program("promtool", PACKAGE), "check", "metrics"],
             input=page(site, name),
             capture_output=True,
             check=False,
