@@ -6,6 +6,7 @@ from dispatcher.core.codec import CURSOR_KEY
 from dispatcher.core.command import Command
 from dispatcher.core.compact_json import read_json
 from dispatcher.core.instant import to_text
+from dispatcher.core.ledger import Interval
 from dispatcher.core.log_record import Record
 from dispatcher.observe.checker import Checker
 from dispatcher.observe.verdict import Verdict, Wrong
@@ -18,7 +19,9 @@ _SETTLING_MS = 12_000
 """After so long all that was on its way has come: transactions have timed out, files are everywhere."""
 _SLACK_MS = 50
 _PATIENCE_S = 20
-"""How long the last replica may take to settle everything."""
+"""How long the last replica may take to settle everything, or to get on with what it missed."""
+_SLOWEST = 10
+"""So many times as long it may take if it gets on: bursts one after the other leave little room."""
 
 
 def drain(world: World) -> list[str]:
@@ -34,15 +37,33 @@ def drain(world: World) -> list[str]:
     world.show(machine, world.files[-1])
     world.take(machine)
     world.commands.append(Command("accept-clock", "end"))
-    for _ in range(_PATIENCE_S):
-        world.run(1_000)
-        if not (unsettled := _unsettled(machine)):
-            break
+    unsettled = _settle(world, machine)
     if machine.process is not None:
         world.do(machine.process, machine.process.give_up)
     told = map(_told, verdict(world).wrong)
     asked = () if unsettled else (*Audit(world).faults(), *pauses(world))
     return [*world.broken, *unsettled, *_unread(world), *_backward(world), *_torn(world), *told, *asked]
+
+
+def _settle(world: World, machine: Machine) -> list[str]:
+    """Give a replica time for as long as it gets on; return why it has not settled everything."""
+    unsettled: list[str] = []
+    left, missed = _PATIENCE_S, _backlog(machine)
+    for _ in range(_SLOWEST * _PATIENCE_S):
+        world.run(1_000)
+        unsettled = _unsettled(machine)
+        before, missed = missed, _backlog(machine)
+        left = left - 1 if missed == before else _PATIENCE_S
+        if not unsettled or not left:
+            break
+    return unsettled
+
+
+def _backlog(machine: Machine) -> tuple[Interval, ...]:
+    """Return what is still to be settled of what was missed."""
+    thread = None if machine.process is None else machine.process.thread
+    position = None if thread is None or thread._shard is None else thread._shard.state.position
+    return () if position is None else position.backlog
 
 
 def verdict(world: World) -> Verdict:
