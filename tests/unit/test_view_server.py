@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher.api import server as served
 from dispatcher.api.server import Answer, ViewServer, json_answer
@@ -173,3 +174,15 @@ def test_an_address_of_the_other_protocol_is_understood() -> None:
     server = ViewServer("[::1]:0", "address", {})
     server.stop()
     assert server.join(Deadline(1))
+
+
+def test_a_server_that_ends_by_a_defect_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(served.wasyncore, "loop", fail)
+    server = ViewServer("127.0.0.1:0", "address", {})
+    with capture_logs() as told:
+        server.start()
+        assert server.join(Deadline(10))
+    assert [one["thread"] for one in told if one["event"] == "thread.failed"] == ["views"]
