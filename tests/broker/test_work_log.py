@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.core.run import Delivery
 from dispatcher.errors import Fenced, Unsendable
 from dispatcher.kafka import work_log
-from dispatcher.kafka.config import Connection
+from dispatcher.kafka.config import WORK_FETCH_BYTES, Connection
 from dispatcher.kafka.work_log import KafkaWorkLog, WorkPlan, group_of_workers
 from dispatcher.ports import Place
 
@@ -72,14 +73,14 @@ def lane(topics: TopicNames) -> str:
     return f"{topics.prefix}.jobs.normal"
 
 
-def send(kafka: str, topics: TopicNames, count: int, partition: int = 0) -> None:
+def send(kafka: str, topics: TopicNames, count: int, partition: int = 0, large: bytes = b"") -> None:
     producer = Producer(
         {"bootstrap.servers": kafka, "transactional.id": f"tests-{topics.prefix}-{partition}"}
     )
     producer.init_transactions(20)
     producer.begin_transaction()
     for number in range(count):
-        producer.produce(lane(topics), b"%d" % number, b"key", partition)
+        producer.produce(lane(topics), b"%d" % number + large, b"key", partition)
     producer.commit_transaction(20)
 
 
@@ -107,6 +108,16 @@ def test_outcomes_and_offsets_are_committed_together(kafka: str, topics: TopicNa
     offset, metadata = offsets(kafka, topics)
     assert offset == 2
     assert metadata.startswith("a1|")
+
+
+def test_records_larger_than_what_is_fetched_at_once_come_all_the_same(
+    kafka: str, topics: TopicNames, member: Member
+) -> None:
+    large = os.urandom(900_000)
+    assert len(large) > 10 * WORK_FETCH_BYTES
+    send(kafka, topics, 3, large=large)
+    seen = eventually(lambda: len(member.take()) == 3 and member.seen)
+    assert [each.value for each in seen] == [b"%d" % number + large for number in range(3)]
 
 
 def test_another_life_begins_where_the_last_one_ended_with_its_notes(kafka: str, topics: TopicNames) -> None:
