@@ -119,10 +119,10 @@ def test_only_the_file_that_was_meant_is_adopted(place: Place) -> None:
 
 def test_a_word_that_waited_too_long_is_refused(place: Place) -> None:
     place.schedule(job("all", catchUp="all"))
-    told = place.command("accept-clock", "--expires", "1s", "--timeout", "2", *ONE)
+    told = place.command("accept-clock", "--expires", "1s", "--timeout", "5", *ONE)
     assert told.returncode == 1
     assert "the command is kept until it expires" in told.stderr
-    silent = place.command("adopt", "--timeout", "1", *ONE)
+    silent = place.command("adopt", "--timeout", "5", *ONE)
     assert "whether they hold a file is not known" in silent.stderr
     with place.daemon("a", *ONE) as daemon:
         daemon.says("shard.taken", SECONDS)

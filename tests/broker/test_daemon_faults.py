@@ -92,6 +92,10 @@ class Place:
         """Return whether each job has a committed fire planned after an instant."""
         return set(jobs) <= {name for name, at in self.fires() if at > after}
 
+    def settle(self, end: int) -> None:
+        """Wait until nothing planned up to an end is still to come: the missed may follow the new."""
+        until(lambda: not self.history().judge(end).lost, "what was missed to be settled", SECONDS)
+
 
 def text(value: bytes | str | None) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
@@ -150,6 +154,7 @@ def test_fires_that_cannot_be_sent_are_recorded_skips_and_the_others_go_on(place
         again = now()
         until(lambda: place.fires_on(again, "good", "small", "keyed"), "fires of the others", SECONDS)
         end = now() - 3_000
+        place.settle(end)
         assert daemon.terminate() == 0
     history = place.history()
     assert history.gone == {doomed, f"nowhere-{prefix}"}
@@ -189,7 +194,7 @@ def test_a_broker_that_is_frozen_and_killed_under_load_costs_no_fire(
         again = now()
         until(lambda: place.fires_on(again, *names), "fires after the restart", SECONDS)
         end = now() - 5_000
-        until(lambda: not place.history().judge(end).lost, "what was missed to be settled", SECONDS)
+        place.settle(end)
         assert daemon.terminate() == 0, daemon.text()[-3000:]
     is_clean(place.history().judge(end), 600)
 
@@ -213,6 +218,7 @@ def test_two_daemons_share_the_shards_and_one_hands_over_without_loss(place: Pla
         again = now()
         until(lambda: place.fires_on(again, *(f"j{number}" for number in range(100))), "fires again", SECONDS)
         end = now() - 3_000
+        place.settle(end)
         assert second.terminate() == 0, second.text()[-3000:]
     verdict = place.history().judge(end)
     is_clean(verdict, 200)
@@ -340,6 +346,7 @@ def test_a_change_in_pieces_survives_kills_between_them(place: Place) -> None:
         begun = now()
         until(lambda: place.fires_on(begun, *(f"steady-{number}" for number in range(5))), "fires", SECONDS)
         end = now() - 3_000
+        place.settle(end)
         assert daemon.terminate() == 0, daemon.text()[-3000:]
     history = place.history()
     assert len(history.jobs) == 12_005
@@ -364,6 +371,7 @@ def test_kills_in_the_middle_of_a_backlog_lose_and_double_nothing(place: Place) 
         begun = now()
         until(lambda: now_settled(place, begun), "everything settled", SECONDS)
         end = now() - 5_000
+        place.settle(end)
         assert daemon.terminate() == 0, daemon.text()[-3000:]
     verdict = place.history().judge(end)
     is_clean(verdict, 2_000)

@@ -263,6 +263,7 @@ def test_a_dispatcher_whose_commits_come_late_loses_and_doubles_nothing(
         settled = committed_fires(bootstrap, prefix) + 40
         until(lambda: committed_fires(bootstrap, prefix) >= settled, "fires after all that")
         end = time.time_ns() // 1_000_000 - 2_000
+        until(lambda: not read_history(bootstrap, prefix).judge(end).lost, "what was missed to be settled")
         assert daemon.terminate() == 0, daemon.text()[-3000:]
         assert daemon.text().count("commit.suspect") >= 2, daemon.text()[-3000:]
     verdict = read_history(bootstrap, prefix).judge(end)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from waitress import wasyncore
 
 from dispatcher.api import server as served
 from dispatcher.api.server import Answer, ViewServer, json_answer
@@ -180,7 +181,7 @@ def test_a_server_that_ends_by_a_defect_says_so(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object, **__: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr(served.wasyncore, "loop", fail)
+    monkeypatch.setattr(wasyncore, "loop", fail)
     server = ViewServer("127.0.0.1:0", "address", {})
     with capture_logs() as told:
         server.start()
