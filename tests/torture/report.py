@@ -14,10 +14,10 @@ _COUNTS = ("planned", "committed", "skipped", "lost", "doubled", "early", "unexp
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a line for each phase and one for all, in Markdown."""
-    heads = ("fault", "times", "kills", "edits", "seconds", *_COUNTS, "worst recovery")
+    heads = ("fault", "times", "kills", "edits", "seconds", *_COUNTS, "hung", "worst recovery")
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
     lines += [" | ".join(map(str, _row(one))) for one in outcomes]
-    sums = [sum(row[place] for row in map(_numbers, outcomes)) for place in range(4 + len(_COUNTS))]
+    sums = [sum(row[place] for row in map(_numbers, outcomes)) for place in range(5 + len(_COUNTS))]
     worst = max((one.recovery_ms for one in outcomes), default=0)
     lines.append(" | ".join(map(str, ("**all**", *sums, f"{worst / 1000:.1f} s"))))
     return "\n".join(f"| {line} |" for line in lines)
@@ -28,7 +28,14 @@ def _row(one: Outcome) -> tuple[object, ...]:
 
 
 def _numbers(one: Outcome) -> tuple[int, ...]:
-    return one.times, one.kills, one.edits, round(one.seconds), *(one.sum(name) for name in _COUNTS)
+    return (
+        one.times,
+        one.kills,
+        one.edits,
+        round(one.seconds),
+        *(one.sum(name) for name in _COUNTS),
+        len(one.hung),
+    )
 
 
 def seldom(outcomes: Sequence[Outcome], least: int) -> list[str]:
@@ -56,6 +63,7 @@ def as_json(seed: int, outcomes: Sequence[Outcome], wrong: Sequence[str]) -> dic
                 "seconds": round(one.seconds, 1),
                 **{name: one.sum(name) for name in _COUNTS},
                 "fenced": one.fenced,
+                "hung": one.hung,
                 "settled_in_ms": one.settle_ms,
                 "worst_recovery_ms": one.recovery_ms,
                 "faults": dict(one.faults),

@@ -1,4 +1,4 @@
-"""A cut of the long torture run: every failpoint, a zombie, a broker that freezes, a clock that steps."""
+"""A cut of the long torture run: each failpoint, a zombie, clocks that step, brokers that freeze and die."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from broker.cluster import Cluster
+from broker.cluster import Cluster, own_kafka
 
-from torture import faults
+from torture import brokers, faults
 from torture.brokers import pause
 from torture.faults import AtFailpoints, Round
 from torture.phases import Phase, Scene
@@ -55,3 +55,20 @@ def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(
     assert not missing, f"seed {seed}: not hit: {missing}"
     assert outcome.kills > len(POINTS)
     assert outcome.sum("planned") > 1_000
+
+
+def test_nothing_is_lost_or_doubled_while_brokers_of_three_die(prefix: str, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    rounds = iter((brokers.kill, brokers.pause, brokers.restart))
+
+    def mistreat(cluster: Cluster, chance: random.Random) -> None:
+        next(rounds)(cluster, chance)
+
+    phase = Phase("brokers", faults.kill_some, 1, (3, 8), nodes=3, broker=mistreat)
+    with own_kafka(3) as cluster:
+        sites = [Site(cluster.bootstrap, prefix, tmp_path, Shape(2, 2))]
+        outcome = Scene(phase, cluster, sites, print).run(3, 90, random.Random(seed))
+    assert outcome.wrong == [], f"seed {seed}"
+    assert outcome.times == 3
+    assert outcome.kills > 3
+    assert outcome.sum("planned") > 300
