@@ -2,7 +2,8 @@
 
 Runs end out of order. What is committed is the lowest offset that is not decided; what is known of the
 offsets beyond it travels in the metadata of the commit, so that another life of the partition does not run
-again what is done, and knows what was begun by a worker that never told its end.
+again what is done, and knows what was begun by a worker that never told its end. A life that lets go of a
+run in order is not counted, for the run is not to blame; that it was begun is told all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LIMIT_BYTES = 4_096
 """What brokers take as metadata unless told otherwise (`offset.metadata.max.bytes`)."""
@@ -19,25 +21,40 @@ MARK_BYTES = 96
 MOST_COUNTED = 9
 """Beginnings are counted up to here."""
 
-_DONE, _WAITS = -1, 0
-_LETTERS = "wABCDEFGHId"
-"""The letter of each state: it waits, was begun once (A) to nine times (I), is done (-1, the last)."""
+_DONE, _WAITS, _HANDED_BACK = -1, 0, MOST_COUNTED + 1
+_LETTERS = "wABCDEFGHIhd"
+"""The letter of each state: it waits, was begun once (A) to nine times (I), was handed back by all that
+began it (h), is done (-1, the last)."""
 _VERSION = "a"
-_TEXT = re.compile(r"a(?:[0-9]{0,18}[wA-Id])+")
-_RUN = re.compile(r"([0-9]*)([wA-Id])")
+_TEXT = re.compile(r"a(?:[0-9]{0,18}[wA-Ihd])+")
+_RUN = re.compile(r"([0-9]*)([wA-Ihd])")
 _FULL = 0.75
 
 Piece = tuple[int, int]
 """So many offsets of one state: (state, length)."""
 
 
+class Past(NamedTuple):
+    """What other lives did with a record: how many began it and never let go, and whether any began it."""
+
+    begun: int = 0
+    known: bool = False
+
+
+_PASTS = (Past(), *(Past(count, known=True) for count in range(1, _HANDED_BACK)), Past(0, known=True))
+"""By state."""
+
+
 @dataclass(slots=True)
 class _Delivered:
-    """A record that is not decided. What lies between the record before and this one counts to this one."""
+    """A record that is not decided. What lies between the record before and this one counts to this one.
+
+    `told` is its state as other lives left it.
+    """
 
     first: int
     state: int
-    begun_here: bool = False
+    told: int
 
 
 class Progress:
@@ -70,8 +87,8 @@ class Progress:
 
     # What happens.
 
-    def take(self, offset: int) -> int | None:
-        """Learn that a record was delivered; return how often other lives began it, None to skip it.
+    def take(self, offset: int) -> Past | None:
+        """Learn that a record was delivered; return what other lives did with it, None to skip it.
 
         It is to be skipped when it is done, or was delivered in this life already. An offset below the start
         can only be another log's, the topic was made anew: nothing that was known is true of it.
@@ -87,17 +104,22 @@ class Progress:
         if state == _DONE:
             return None
         self._span += self._next - first
-        self._open[offset] = _Delivered(first, state)
+        self._open[offset] = _Delivered(first, state, state)
         self._firsts[first] = offset
         self._order.append(offset)
-        return state
+        return _PASTS[state]
 
     def begun(self, offset: int) -> None:
         """Learn that a record is being run; once more makes no difference."""
         record = self._open.get(offset)
-        if record is not None and not record.begun_here:
-            record.begun_here = True
-            self._turn(offset, record, min(MOST_COUNTED, record.state + 1))
+        if record is not None:
+            self._turn(offset, record, min(MOST_COUNTED, _PASTS[record.told].begun + 1))
+
+    def handed_back(self, offset: int) -> None:
+        """Learn that a record that was begun is let go of in order: this life does not count."""
+        record = self._open.get(offset)
+        if record is not None:
+            self._turn(offset, record, record.told or _HANDED_BACK)
 
     def done(self, offset: int) -> None:
         """Learn that a record is decided."""

@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dispatcher.core.instant import Instant, from_text
 from dispatcher.core.job import DEFAULT_PRIORITY, Lane, lane_of
+from dispatcher.core.offsets import Past
 from dispatcher.core.partitioner import murmur2
 
 MAX_VALUE_BYTES = 16 * 1024 * 1024
@@ -21,6 +22,7 @@ _LONGEST_MS = 315_360_000_000
 """Ten years, as in the schedule: what is longer overflows where it is counted with."""
 _LONGEST_NAME = 1_000
 _SPECS_KEPT = 100_000
+_FRESH = Past()
 LARGEST_KEPT = 16_384
 """Definitions longer than this are read anew each time: they must not fill the memory of a worker."""
 
@@ -64,19 +66,22 @@ class Spec:
     lane: Lane = Lane.NORMAL
 
 
+Redelivered = bool | Literal["maybe"]
+
+
 class Run(NamedTuple):
     """One attempt at a fire. A tuple, for there is one for each message.
 
-    `begun` is how often other lives of a worker began it before, as far as is known; `maybe`, that one may
-    have done so unnoted, for it ended without a word. `attempt` counts what was begun: that of the message,
-    and one more for each time that is known.
+    `begun` is how many other lives of a worker began it, as far as is known, and ended without letting go of
+    it. `redelivered`: whether any life began it, or `maybe` did so unnoted, for it ended without a word.
+    `attempt` is that of the message, and one more for each life in `begun`.
     """
 
     fire: str
     job: str
     attempt: int
     begun: int
-    maybe: bool
+    redelivered: Redelivered
     planned: Instant
     not_after: Instant | None
     shard: int
@@ -110,8 +115,11 @@ class RunReader:
         self._specs: dict[str, tuple[bytes, Spec | str]] = {}
         """The version of each job that was read last: old ones are not kept."""
 
-    def read(self, delivery: Delivery, begun: int = 0, *, maybe: bool = False) -> Run | Poison:
-        """Return the run of a delivery that was begun so often before, or why it is none. Never raises."""
+    def read(self, delivery: Delivery, past: Past = _FRESH, *, maybe: bool = False) -> Run | Poison:
+        """Return the run of a delivery, or why it is none. Never raises.
+
+        `past` is what is known of other lives with it, `maybe` whether one may have begun it unnoted.
+        """
         headers = dict(delivery.headers)
         if not _is_text(delivery, headers):
             return Poison("its key or a header is not UTF-8", delivery)
@@ -137,9 +145,11 @@ class RunReader:
             shard = murmur2(job.encode()) % self._shards
         trace = _text(headers.get("traceparent"))
         if self._trace is not None:
-            trace = self._trace(trace, delivery, attempt + begun)
+            trace = self._trace(trace, delivery, attempt + past.begun)
+        redelivered: Redelivered = past.known or (maybe and "maybe")
         return Run(
-            fire, job, attempt + begun, begun, maybe, planned, not_after, shard, spec, trace, delivery
+            fire, job, attempt + past.begun, past.begun, redelivered, planned, not_after, shard, spec, trace,
+            delivery,
         )  # fmt: skip
 
     def shard_of(self, delivery: Delivery) -> int:

@@ -20,7 +20,7 @@ from dispatcher.core.outcome import Cancelled, Failed, Outcome, Succeeded
 from dispatcher.core.run import Delivery, Poison, Retry, Run
 
 MOST_BEGUN = 5
-"""A run that ended its worker so often is dead: the next worker would be ended too."""
+"""A run whose worker died so often is dead: the next one would, too. What was handed back does not count."""
 LONGEST_WAIT_MS = 24 * 3_600_000
 _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT = ("content-type", b"application/json")
@@ -182,9 +182,9 @@ class Settler:
 
 def _redelivered(run: Run) -> bytes:
     """Return whether it was begun before: `maybe` where the life before ended without a word."""
-    if run.begun:
-        return b"true"
-    return b'"maybe"' if run.maybe else b"false"
+    if run.redelivered == "maybe":
+        return b'"maybe"'
+    return b"true" if run.redelivered else b"false"
 
 
 def _value(

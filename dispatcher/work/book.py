@@ -108,6 +108,12 @@ class Book:
             page.outgoing.append(outgoing)
             self.size += 1
 
+    def note_handed_back(self, place: Place, offset: int) -> None:
+        """Note that a delivery that was begun is let go of in order; what is not noted was never begun."""
+        page = self._pages.get(place)
+        if page is not None:
+            page.progress.handed_back(offset)
+
     def reached(self, positions: Mapping[Place, tuple[int, int]]) -> None:
         """Note the positions of the reader, which step over what is no record."""
         for place, (position, _) in positions.items():

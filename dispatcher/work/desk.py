@@ -83,17 +83,17 @@ class Desk:
         page = self.book.page(delivery.place)
         if page is None:
             return  # its partition went to another worker meanwhile
-        begun = page.progress.take(delivery.offset)
-        if begun is None:
+        past = page.progress.take(delivery.offset)
+        if past is None:
             return  # it was settled in another life of this partition
-        run = self._reader.read(delivery, begun, maybe=page.may_have_begun(delivery.timestamp))
+        run = self._reader.read(delivery, past, maybe=page.may_have_begun(delivery.timestamp))
         if isinstance(run, Poison):
             settled = self._settler.poisoned(run, self._reader.shard_of(delivery), now)
             self._settle(delivery, settled, self._lanes.get(delivery.topic, Lane.NORMAL), "")
             return
         lane = self._lanes.get(delivery.topic, run.spec.lane)
         self.counting.arrived[lane] += 1
-        self.counting.redelivered += begun > 0
+        self.counting.redelivered += past.known
         ready = self._admitted(run, now)
         if isinstance(ready, Settled):
             self._settle(delivery, ready, lane, "")  # names in messages are without number
@@ -116,7 +116,7 @@ class Desk:
         if isinstance(ready, str):
             return self._settler.dead(run, ready, now, now)
         if run.begun >= MOST_BEGUN:
-            why = f"its worker ended while it ran, {run.begun} times: it is not tried once more"
+            why = f"its worker died while it ran, {run.begun} times: it is not tried once more"
             return self._settler.dead(run, why, now, now)
         return ready
 
@@ -142,7 +142,7 @@ class Desk:
             return
         settled = self._end_of(ended)
         if settled is None:
-            self.book.note_begun(held.place, held.offset)  # what is not noted counts as never begun
+            self.book.note_handed_back(held.place, held.offset)
         else:
             times = None if ended.outcome is None else (ended.started, ended.ended)
             self._settle(held.run.delivery, settled, held.lane, held.handler.name, times)
@@ -262,9 +262,12 @@ class Desk:
         return left
 
     def close(self, places: Collection[Place]) -> None:
-        """Note what still runs of partitions that are let go of, so that another life knows it exactly."""
+        """Note what still runs of partitions that are let go of, so that another life knows it exactly.
+
+        It is handed back, too: that it does not end when it is told to is no reason to count it.
+        """
         for held in self._of(places):
-            self.book.note_begun(held.place, held.offset)
+            self.book.note_handed_back(held.place, held.offset)
         self.book.close(places)
 
     def _of(self, places: Collection[Place]) -> list[Held]:

@@ -65,7 +65,7 @@ class Task(NamedTuple):
 
     `fire` is the same for every attempt and delivery: the key to be idempotent with. `payload` is an instance
     of the handler's model. `seconds` is the limit of the attempt, None when there is none. `redelivered`
-    means that another worker may have begun this very attempt before.
+    means that another life of a worker may have begun this very attempt before.
     """
 
     fire: str

@@ -21,7 +21,7 @@ def attempt(run: Run, handler: Handler, payload: Any, cancel: Cancel) -> Outcome
     limit = run.spec.timeout_ms
     task = Task(
         run.fire, run.attempt, run.job, run.planned, payload, cancel,
-        None if limit is None else limit / 1000, run.traceparent, run.begun > 0 or run.maybe,
+        None if limit is None else limit / 1000, run.traceparent, bool(run.redelivered),
     )  # fmt: skip
     try:
         return handler.run(task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dispatcher.core.offsets import Past
 from dispatcher.core.run import Delivery, Poison, Run, RunReader
 
 ENTRY: dict[str, Any] = {"jobName": "nightly", "cronTime": "@daily", "job": "noop"}
@@ -22,8 +23,8 @@ def delivery(
     return Delivery("d.jobs.normal", 7, 42, 1_000, key, value, list(told.items()))
 
 
-def read(one: Delivery, begun: int = 0) -> Run:
-    run = RunReader(4).read(one, begun)
+def read(one: Delivery, past: Past = Past(), *, maybe: bool = False) -> Run:  # noqa: B008 - it is frozen
+    run = RunReader(4).read(one, past, maybe=maybe)
     assert isinstance(run, Run), run
     return run
 

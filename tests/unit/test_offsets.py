@@ -7,13 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.core.offsets import LIMIT_BYTES, MARK_BYTES, Progress
+from dispatcher.core.offsets import LIMIT_BYTES, MARK_BYTES, Past, Progress
 
 ENOUGH = 100_000
 
 
-def taken(progress: Progress, *offsets: int) -> list[int | None]:
-    return [progress.take(offset) for offset in offsets]
+Told = int | str | None
+"""How many lives count; `h`: none, but some handed it back; None: it is done."""
+
+
+def told(past: Past | None) -> Told:
+    if past is None:
+        return None
+    assert past.known or not past.begun
+    return "h" if past.known and not past.begun else past.begun
+
+
+def taken(progress: Progress, *offsets: int) -> list[Told]:
+    return [told(progress.take(offset)) for offset in offsets]
 
 
 # Tables: what happened to 10, 11, … and what is committed of it.
@@ -26,6 +37,11 @@ def taken(progress: Progress, *offsets: int) -> list[int | None]:
         ("take 10", (10, "")),
         ("take 10, begun 10", (10, "aA")),
         ("take 10, begun 10, begun 10", (10, "aA")),
+        ("take 10, handed_back 10", (10, "ah")),
+        ("take 10, begun 10, handed_back 10", (10, "ah")),
+        ("take 10, begun 10, handed_back 10, handed_back 10", (10, "ah")),
+        ("take 10, handed_back 10, done 10", (11, "")),
+        ("take 10, done 10, handed_back 10", (11, "")),
         ("take 10, done 10", (11, "")),
         ("take 10, begun 10, done 10", (11, "")),
         ("take 10, take 11, done 11", (10, "awd")),
@@ -63,6 +79,8 @@ def test_what_is_committed(story: str, committed: tuple[int, str]) -> None:
         ("aAwC", [1, 0, 3, 0]),
         ("a3I", [9, 9, 9, 0]),
         ("aAdA", [1, None, 1, 0]),
+        ("aAhd", [1, "h", None, 0]),
+        ("a3h", ["h", "h", "h", 0]),
         ("awwdd", [0, 0, None, None]),
         ("add", [None, None, 0, 0]),
         # Whatever cannot be read tells nothing.
@@ -79,7 +97,7 @@ def test_what_is_committed(story: str, committed: tuple[int, str]) -> None:
         ("\x00\uffff", [0, 0, 0, 0]),
     ],
 )
-def test_what_another_life_left(metadata: str, counts: list[int | None]) -> None:
+def test_what_another_life_left(metadata: str, counts: list[Told]) -> None:
     progress = Progress(10, metadata)
     assert not progress.dirty
     assert taken(progress, 10, 11, 12, 13) == counts
@@ -88,7 +106,7 @@ def test_what_another_life_left(metadata: str, counts: list[int | None]) -> None
 def test_what_is_known_ahead_survives_before_it_is_delivered_again() -> None:
     progress = Progress(10, "aA3dw2B")
     assert progress.commit() == (10, "aA3dw2B")
-    assert progress.take(10) == 1
+    assert taken(progress, 10) == [1]
     assert progress.commit() == (10, "aA3dw2B")
     progress.done(10)
     assert progress.commit() == (14, "aw2B")
@@ -101,9 +119,20 @@ def test_beginnings_are_counted_to_nine() -> None:
     metadata = ""
     for life in range(12):
         progress = Progress(5, metadata)
-        assert progress.take(5) == min(9, life)
+        assert taken(progress, 5) == [min(9, life)]
         progress.begun(5)
         assert progress.commit()[0] == 5
+        metadata = progress.commit()[1]
+
+
+def test_lives_that_hand_back_leave_the_count_as_it_was() -> None:
+    metadata = ""
+    for life in range(24):  # every other one is killed
+        progress = Progress(5, metadata)
+        assert taken(progress, 5) == [min(9, life // 2) or ("h" if life else 0)]
+        progress.begun(5)
+        if not life % 2:
+            progress.handed_back(5)
         metadata = progress.commit()[1]
 
 
@@ -157,7 +186,7 @@ def test_one_slow_run_holds_up_nothing() -> None:
     progress.take(0)
     progress.begun(0)
     for offset in range(1, ENOUGH):
-        assert progress.take(offset) == 0
+        assert progress.take(offset) == Past()
         assert progress.room()
         progress.done(offset)
     assert progress.commit() == (0, f"aA{ENOUGH - 1}d")
@@ -235,13 +264,15 @@ class Oracle:
     progress: Progress = field(init=False)
     done: set[int] = field(default_factory=set)
     begun: dict[int, int] = field(default_factory=dict)
-    kept: tuple[tuple[int, str], set[int], dict[int, int]] = ((0, ""), set(), {})
+    known: set[int] = field(default_factory=set)
+    kept: tuple[tuple[int, str], set[int], dict[int, int], set[int]] = ((0, ""), set(), {}, set())
 
     def __post_init__(self) -> None:
         self.live()
 
     def live(self) -> None:
         committed, self.done, self.begun = self.kept[0], set(self.kept[1]), dict(self.kept[2])
+        self.known = set(self.kept[3])
         self.progress = Progress(*committed, limit=self.limit)
         self.hand: set[int] = set()
         self.began: set[int] = set()
@@ -254,15 +285,16 @@ class Oracle:
             return
         offset = self.coming.pop(0)
         self.position = offset + 1
-        count = self.progress.take(offset)
-        if count is None:
+        past = self.progress.take(offset)
+        if past is None:
             assert offset in self.done, "what is not decided is never skipped"
             return
         if self.exact:
             assert offset not in self.done, "what is done is not run again"
-            assert count == min(9, self.begun.get(offset, 0))
+            assert past == (min(9, self.begun.get(offset, 0)), offset in self.known)
         self.done.discard(offset)
-        self.begun[offset] = count
+        self.begun[offset] = past.begun
+        (self.known.add if past.known else self.known.discard)(offset)
         self.hand.add(offset)
 
     def begin(self, offset: int) -> None:
@@ -270,6 +302,13 @@ class Oracle:
         if offset not in self.began:
             self.began.add(offset)
             self.begun[offset] += 1
+        self.known.add(offset)
+
+    def hand_back(self, offset: int) -> None:
+        self.progress.handed_back(offset)
+        self.begun[offset] -= offset in self.began
+        self.began.discard(offset)
+        self.known.add(offset)
 
     def end(self, offset: int) -> None:
         self.progress.done(offset)
@@ -289,7 +328,7 @@ class Oracle:
             assert self.progress.room()
         self.progress.committed()
         assert not self.progress.dirty
-        self.kept = (committed, set(self.done), dict(self.begun))
+        self.kept = (committed, set(self.done), dict(self.begun), set(self.known))
 
     def drain(self) -> None:
         while self.coming:
@@ -304,17 +343,22 @@ class Oracle:
         assert self.done == set(self.records)
 
 
+STEPS = ["begin", "back", "end", "end", "end", "commit", "reach", "crash"]
+
+
 def live_through(chance: random.Random, limit: int, *, exact: bool) -> None:
     records = sorted(chance.sample(range(400), chance.randint(1, 300)))
     oracle = Oracle(records, limit, exact)
     for _ in range(chance.randint(1, 600)):
         hand = sorted(oracle.hand)
-        match chance.choice(["deliver"] * 6 + ["begin", "end", "end", "end", "commit", "reach", "crash"]):
+        match chance.choice(["deliver"] * 6 + STEPS):
             case "deliver":
                 for _ in range(chance.randint(1, 5)):
                     oracle.deliver()
             case "begin" if hand:
                 oracle.begin(chance.choice(hand))
+            case "back" if hand:
+                oracle.hand_back(chance.choice(hand))
             case "end" if hand:
                 oracle.end(chance.choice(hand))
             case "commit":
@@ -341,7 +385,7 @@ def test_no_limit_loses_anything(seed: int, limit: int) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**40), st.lists(st.tuples(st.sampled_from("wABCDEFGHId"), st.integers(1, 10**6))))
+@given(st.integers(0, 2**40), st.lists(st.tuples(st.sampled_from("wABCDEFGHIhd"), st.integers(1, 10**6))))
 def test_a_text_reads_as_it_was_written(start: int, runs: list[tuple[str, int]]) -> None:
     text = "".join(f"{length}{letter}" for letter, length in runs)
     offset, metadata = Progress(start, f"a{text}").commit()
@@ -350,10 +394,11 @@ def test_a_text_reads_as_it_was_written(start: int, runs: list[tuple[str, int]])
     at = start
     for letter, length in runs:
         if at >= offset:
-            count = Progress(offset, metadata).take(at)
-            assert count == (None if letter == "d" else "wABCDEFGHI".index(letter))
+            (found,) = taken(Progress(offset, metadata), at)
+            expected: Told = None if letter == "d" else "wABCDEFGHI".find(letter)
+            assert found == ("h" if letter == "h" else expected)
         at += length
-    assert Progress(offset, metadata).take(max(at, offset)) == 0
+    assert taken(Progress(offset, metadata), max(at, offset)) == [0]
 
 
 @given(st.text())

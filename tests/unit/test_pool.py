@@ -10,6 +10,7 @@ from dispatcher.core.instant import to_text
 from dispatcher.core.job import Lane
 from dispatcher.core.outcome import Failed, Succeeded
 from dispatcher.core.run import Delivery
+from dispatcher.core.settling import MOST_BEGUN
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.work.desk import Times
 from dispatcher.work.pool import Habits
@@ -165,7 +166,29 @@ def test_what_is_let_go_of_in_order_says_what_it_had_begun() -> None:
         world.log.revoke(NORMAL)
         eventually(lambda: NORMAL not in world.desk.book)
     offset, notes = world.log.commits[-1][1][NORMAL]
-    assert (offset, notes) == (0, "aA~")
+    assert (offset, notes) == (0, "ah~")
+
+
+def test_a_run_outlives_any_number_of_workers_that_stop_but_not_of_those_that_die() -> None:
+    attempts: list[int] = []
+    notes = (0, "~")
+    for life in range(2 * MOST_BEGUN + 3):
+        habits = Habits(flush=5, look=20, stop_seconds=2.2)
+        with PoolWorld(times=Times(told_after=20), habits=habits) as world:
+            world.log.assign(NORMAL, start=notes[0], metadata=notes[1])
+            world.log.deliver(fire("a", 0))
+            told = eventually(lambda world=world: world.log.kinds(id_of("a")))  # type: ignore[misc]
+            if told != ["run.started"]:
+                break
+            (task,) = world.scripted.begun
+            assert task.redelivered is (life > 0)
+            attempts.append(task.attempt)
+            noted = world.log.commits[-1][1][NORMAL]
+        stopped = life < MOST_BEGUN + 2
+        notes = world.log.commits[-1][1][NORMAL] if stopped else noted
+    assert attempts == [*[1] * (MOST_BEGUN + 3), *range(2, MOST_BEGUN + 1)]
+    assert world.log.events == [("run.dead", id_of("a"), 1 + MOST_BEGUN)]
+    assert "its worker died while it ran, 5 times" in world.log.data("run.dead")[0]["reason"]
 
 
 def test_what_the_life_before_the_last_may_have_begun_stays_in_doubt() -> None:
@@ -440,6 +463,6 @@ def test_a_run_that_outlasts_the_stop_is_told_to_end_and_handed_back() -> None:
         world.log.deliver(fire("a", 0))
         eventually(lambda: begun(world, "a"))
     assert world.scripted.begun[0].cancel.reason == "the worker stops"
-    assert world.log.commits[-1][1][NORMAL] == (0, "aA~")  # another life is to know that it was begun
+    assert world.log.commits[-1][1][NORMAL] == (0, "ah~")  # another life is to know that it was begun
     assert [kind for kind in world.log.kinds(id_of("a")) if kind != "run.started"] == []
     assert world.log.offset(NORMAL) in (None, 0)

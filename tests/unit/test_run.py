@@ -7,6 +7,7 @@ from run_world import ENTRY, FIRE, delivery, poison, read
 
 from dispatcher.core.instant import from_text
 from dispatcher.core.job import Lane
+from dispatcher.core.offsets import Past
 from dispatcher.core.run import MAX_VALUE_BYTES, Delivery, Retry, Run, RunReader
 
 
@@ -20,9 +21,18 @@ def test_a_message_of_the_dispatcher_is_a_run() -> None:
     assert (run.spec.handler, run.spec.lane, run.spec.overlap) == ("noop", Lane.NORMAL, "allow")
 
 
-def test_each_time_it_was_begun_before_counts_as_an_attempt() -> None:
-    run = read(delivery(attempt=b"2"), begun=3)
-    assert (run.attempt, run.begun) == (5, 3)
+@pytest.mark.parametrize(
+    ("past", "maybe", "attempt", "redelivered"),
+    [
+        (Past(), False, 2, False), (Past(), True, 2, "maybe"), (Past(3, known=True), True, 5, True),
+        (Past(0, known=True), False, 2, True), (Past(0, known=True), True, 2, True),
+    ],
+)  # fmt: skip
+def test_lives_that_did_not_let_go_count_as_attempts_and_all_are_told_of(
+    past: Past, attempt: int, redelivered: object, *, maybe: bool
+) -> None:
+    run = read(delivery(attempt=b"2"), past, maybe=maybe)
+    assert (run.attempt, run.begun, run.redelivered) == (attempt, past.begun, redelivered)
 
 
 def test_the_original_words_of_the_schedule_are_understood() -> None:

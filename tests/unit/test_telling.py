@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from dispatcher.core.batch import Batch
 from dispatcher.core.job import Lane
 from dispatcher.core.message import TopicNames
+from dispatcher.core.offsets import Past
 from dispatcher.core.outcome import Failed, Succeeded
 from dispatcher.core.run import Poison
 from dispatcher.core.settling import Settler
@@ -78,7 +79,7 @@ def test_whoever_does_not_ask_for_them_does_not_pay_for_them() -> None:
 
 
 def test_the_end_of_a_run_has_a_line() -> None:
-    run = read(delivery(attempt=b"2"), begun=1)
+    run = read(delivery(attempt=b"2"), Past(1, known=True))
     end = End(run.delivery, SETTLER.ended(run, Failed("no", final=True), T, T + 7), "http", (T, T + 7))
     with capture_logs() as lines:
         told_by(at(logging.DEBUG))(end)
