@@ -6,6 +6,7 @@ import sys
 
 from bench import (
     burst,
+    capacity,
     catch_up,
     idle,
     lateness,
@@ -36,6 +37,7 @@ run(
         "takeover-size": takeover_size.measure,
         "recovery": recovery.measure,
         "ready": ready.measure,
+        "capacity": capacity.measure,
         "scrape": scrape.measure,
         "plateau": plateau.measure,
         "verify": verify.measure,

@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # they are the
 )
 
 from bench import schedules
+from bench.disk import on_disk
 from bench.figure import Figure
 from bench.harness import alone
 from bench.world import SHARDS, World, applied
@@ -36,7 +37,7 @@ def measure(world: World) -> list[Figure]:
     with own_kafka() as cluster:
         here = replace(world, bootstrap=cluster.bootstrap)
         with here.installation() as names:
-            sizes, shrunk = _sizes(here, names, cluster.nodes[0]._directory)
+            sizes, shrunk = _sizes(here, names, cluster.nodes[0].directory)
     return _judge(world, sizes, shrunk)
 
 
@@ -72,7 +73,7 @@ def _sizes(world: World, names: TopicNames, files: Path) -> tuple[list[float], i
             if time.monotonic() - edited > EDIT_SECONDS:
                 version, edited = version + 1, time.monotonic()
                 _write(file, version)
-            now = [_bytes(files, f"{names.ledger}-{shard}") for shard in range(SHARDS)]
+            now = [on_disk(files, f"{names.ledger}-{shard}") for shard in range(SHARDS)]
             shrunk += sum(new < old for new, old in zip(now, before, strict=True))
             before = now
             sizes.append(sum(now) / 1024)
@@ -80,17 +81,6 @@ def _sizes(world: World, names: TopicNames, files: Path) -> tuple[list[float], i
                 world.tell(f"{sizes[-1]:.0f} KiB, {version} edits, {shrunk} times smaller")
         dispatcher.terminate(30)
     return sizes, shrunk
-
-
-def _bytes(files: Path, partition: str) -> int:
-    """Return the bytes of a partition's log segments; the cleaner may take one away meanwhile."""
-    total = 0
-    for segment in files.glob(f"data/{partition}/*.log"):
-        try:
-            total += segment.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
 
 
 def _compact_fast(bootstrap: str, topic: str) -> None:

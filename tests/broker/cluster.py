@@ -59,7 +59,7 @@ class Node:
         self.number = number
         self.port, self.controller_port, self.proxied_port, self.proxy_port = free_ports(4)
         self._proxied = proxied
-        self._directory = directory
+        self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,13 +77,13 @@ class Node:
 
         What may stand in the usual ones, `${port}` for instance, may stand in the given ones.
         """
-        self._directory.mkdir(parents=True)
+        self.directory.mkdir(parents=True)
         given = "".join(f"{name}={value}\n" for name, value in settings.items())
         template = Template((TEMPLATES / "server.properties").read_text() + given)
         self._settings.write_text(
             template.substitute(
                 node=self.number, voters=voters, port=self.port, controller_port=self.controller_port,
-                data=self._directory / "data", replicas=replicas, in_sync=min(2, replicas),
+                data=self.directory / "data", replicas=replicas, in_sync=min(2, replicas),
                 behind=f",PROXIED://127.0.0.1:{self.proxied_port}" if self._proxied else "",
                 before=f",PROXIED://127.0.0.1:{self.proxy_port}" if self._proxied else "",
             )
@@ -100,7 +100,7 @@ class Node:
         with self._log.open("ab") as log:
             self._process = start(
                 _java("kafka.Kafka", str(self._settings)),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._directory,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory,
             )  # fmt: skip
 
     @property
@@ -134,11 +134,11 @@ class Node:
 
     @property
     def _settings(self) -> Path:
-        return self._directory / "server.properties"
+        return self.directory / "server.properties"
 
     @property
     def _log(self) -> Path:
-        return self._directory / "server.log"
+        return self.directory / "server.log"
 
 
 class Cluster:
