@@ -133,6 +133,34 @@ def test_a_killed_worker_hands_over_what_it_had_with_the_same_id(shop: Shop) -> 
         assert daemon.terminate() == 0
 
 
+def test_a_second_signal_ends_a_worker_at_once_and_what_it_ran_is_run_again(shop: Shop) -> None:
+    ran = shop.directory / "ran"
+    script = f"trap '' TERM; echo $$ >> {ran}; test $(wc -l < {ran}) -gt 1 || sleep 300"
+    shop.schedule({**NIGHTLY, "job": "shell", "payload": {"command": ["/bin/sh", "-c", script]}})
+    with shop.daemon() as daemon:
+        daemon.says("schedule.applied", SECONDS)
+        with shop.worker("w1", "--shell-allow", "/bin/sh", "--stop-seconds", "100") as first:
+            fire = shop.triggered("nightly", "x")
+            until(lambda: ("run.started", 1) in shop.ends().get(fire, ()), "the beginning", SECONDS)
+            first.send(signal.SIGTERM)
+            first.says("pool.draining", SECONDS)
+            later = shop.triggered("nightly", "y")
+            assert first.alive(), "it waits for the run to end"
+            first.send(signal.SIGTERM)
+            assert first.wait(10) == 128 + signal.SIGTERM
+        program = Path("/proc", ran.read_text().strip())
+        until(lambda: not program.exists(), "its program to end with it", 10)
+        with shop.worker("w2", "--shell-allow", "/bin/sh") as second:
+            until(lambda: all(map(shop.ended, (fire, later))), "both ends", SECONDS)
+            assert second.terminate() == 0
+        assert daemon.terminate() == 0
+    ends = {head["fire"]: (int(head["attempt"]), data["redelivered"]) for head, data in shop.events()
+            if head["ce_type"] == "run.succeeded"}  # fmt: skip
+    assert ends.keys() == {fire, later}
+    assert ends[fire] == (2, True), "it counts as a life that died"
+    assert shop.ended(fire) == shop.ended(later) == ["run.succeeded"]
+
+
 def test_a_running_fire_is_cancelled_from_the_command_line(shop: Shop) -> None:
     shop.schedule({**NIGHTLY, "job": "rehearse", "payload": {"waitSeconds": 300}})
     with shop.daemon() as daemon, shop.worker() as worker:
