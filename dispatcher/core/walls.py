@@ -6,7 +6,7 @@ an aware datetime: its own clock-change rules are not ours. Walls are whole seco
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from threading import Lock
 
@@ -37,6 +37,7 @@ def walls_of(text: str) -> Walls:
     return Walls(text)
 
 
+@cache
 def engine_version() -> str:
     """Return the version of the cron engine; with it results may change."""
     return version("croniter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 from pathlib import Path
@@ -181,6 +182,21 @@ def test_the_status_says_what_is_in_force_and_what_is_not() -> None:
     assert (others["owner"], others["ours"], others["backlogAgeSeconds"]) == ("b", False, 60)
     nothing = daemon_status("a", DaemonFigures(T0, 1), lambda _: None, lambda _: None)
     assert nothing["shards"][0]["cursor"] is None
+
+
+def test_who_asks_again_and_again_leaves_nothing_behind() -> None:
+    def ask() -> None:
+        daemon_status("a", FIGURES, {1: "b"}.get, {0: T0 + 1, 1: None}.get)
+        [*daemon_metrics(FIGURES)]
+
+    ask()
+    gc.collect()
+    gc.disable()
+    try:
+        ask()
+        assert gc.collect() == 0, "circles stay for ever once they are frozen"
+    finally:
+        gc.enable()
 
 
 def test_ages_are_counted_at_once_as_they_are_one_by_one() -> None:
