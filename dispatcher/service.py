@@ -132,6 +132,9 @@ class Loop:
                 self._close()
         except BaseException as error:  # noqa: BLE001 - the top of a thread: every end must be told to somebody
             self._failed(self._thread.name, error)
+        finally:
+            # Its owner's methods: a circle that would keep both until a collection, or for ever once frozen.
+            del self._step, self._close, self._failed
 
 
 class Looped:

@@ -32,5 +32,8 @@ def test_an_ended_thread_holds_nothing_of_its_shard() -> None:
         assert [each() for each in held] == [None, None], [
             [type(one) for one in gc.get_referrers(each())] for each in held
         ]
+        itself = weakref.ref(bench.thread)
+        bench.thread = bench.another()
+        assert itself() is None, [type(one) for one in gc.get_referrers(itself())]
     finally:
         gc.enable()
