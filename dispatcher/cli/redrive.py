@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dispatcher.cli.letters import Letters, Place
 from dispatcher.cli.topics import connection_of, patience_of
@@ -41,9 +42,13 @@ class Redrive:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of redrives: those that shards refused, those they did not answer, and the unsendable."""
+    """What became of redrives: those that shards refused, those they did not answer, and the unsendable.
+
+    `repeated` are those that were asked for before, each with its attempt; None: its id asked for another.
+    """
 
     refused: dict[str, str] = field(default_factory=dict)
+    repeated: dict[str, int | None] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
     unsendable: dict[str, str] = field(default_factory=dict)
 
@@ -60,21 +65,25 @@ class Redriver:
         self._writer = writer_of(in_force, letters.topics)
         self._waiting: dict[str, Place | None] = {}
         self._refused: dict[str, str] = {}
+        self._repeated: dict[str, int | None] = {}
+        self._unspent: set[Place] = set()
+        """Letters that were settled for nothing."""
         self._unsendable: dict[str, str] = {}
 
     def send(self, redrives: Iterable[Redrive], rate: int | None) -> Outcome:
         """Have fires tried again, at most `rate` a second, and wait for the answers.
 
-        A letter whose fire a shard refuses is filed again.
+        A letter whose fire a shard refuses, or does not try again for its id was used before, is filed again.
         """
         for batch in _batches(redrives, MOST_TOGETHER if rate is None else min(rate, MOST_TOGETHER)):
             pause = Deadline(0.0 if rate is None else len(batch) / rate)
             self._write(batch)
             self._hear(pause)
         self._hear(Deadline(self._timeout), until_all=True)
-        refused = [self._waiting.pop(ident) for ident in self._refused]
-        self._file_again({place for place in refused if place is not None})
-        return Outcome(self._refused, tuple(self._waiting), self._unsendable)
+        for ident in self._refused:
+            self._was_for_nothing(self._waiting.pop(ident))
+        self._file_again()
+        return Outcome(self._refused, self._repeated, tuple(self._waiting), self._unsendable)
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -115,12 +124,23 @@ class Redriver:
         if asked not in self._waiting or seen.value is None:
             return
         if kind == "command.obeyed":
-            del self._waiting[asked]
+            self._obeyed(asked, json.loads(seen.value))
         elif kind == "command.refused":
             self._refused[asked] = str(json.loads(seen.value)["why"])
 
-    def _file_again(self, places: set[Place]) -> None:
-        for letter in self._letters.whole(places) if places else ():
+    def _obeyed(self, asked: str, answer: dict[str, Any]) -> None:
+        place = self._waiting.pop(asked)
+        if answer.get("repeated"):
+            attempt = self._repeated[asked] = answer.get("attempt")
+            if attempt is None:
+                self._was_for_nothing(place)
+
+    def _was_for_nothing(self, place: Place | None) -> None:
+        if place is not None:
+            self._unspent.add(place)
+
+    def _file_again(self) -> None:
+        for letter in self._letters.whole(self._unspent) if self._unspent else ():
             self._writer.write([letter_again(self._topics, letter)])
 
 

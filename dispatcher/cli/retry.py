@@ -15,7 +15,13 @@ from dispatcher.cli.progress import progress_bar, read_with
 from dispatcher.cli.redrive import Outcome, Redrive, redriver
 from dispatcher.cli.show import printable, write_json
 from dispatcher.clock import SystemClock
-from dispatcher.core.command import BadCommandError, Command, decode_command, encode_command
+from dispatcher.core.command import (
+    BadCommandError,
+    Command,
+    decode_command,
+    encode_command,
+    named_retry_id,
+)
 from dispatcher.core.dead_letter import Filed, Letter, mark, retry_of
 from dispatcher.core.instant import Instant, from_text
 from dispatcher.core.job import Lane
@@ -31,21 +37,36 @@ _LISTED = 20
 
 @click.command(
     short_help="Have a fire tried again.",
-    epilog=example("dispatcher retry nightly-report@2026-11-20T02:00:00Z"),
+    epilog=example(
+        "dispatcher retry nightly-report@2026-11-20T02:00:00Z",
+        "dispatcher retry nightly-report@2026-11-20T02:00:00Z --id after-the-outage",
+    ),
 )
 @click.argument("fire")
+@click.option("--id", "name", metavar="ID", help="An id of your own for the request; default: the attempt's.")
 @click.option("--topic", "topics", multiple=True, help="Look for it in this topic too; may be repeated.")
 @timeout_option
 @settings_options(*_SETTINGS)
 @json_option
-def retry(in_force: InForce, fire: str, topics: tuple[str, ...], timeout: float, *, as_json: bool) -> None:
+def retry(
+    in_force: InForce, fire: str, name: str | None, topics: tuple[str, ...], timeout: float, *, as_json: bool
+) -> None:
     """Have a fire tried again, also one that has succeeded.
 
     It is looked for among the dead letters, and then in the lanes; that of a job with a topic of its own
     only there if --topic says so. It keeps its id and its message, and the count of its attempts goes on. A
-    letter that is not settled is then. Exits with 1 when it is not found, or no shard answers in time.
+    letter that is not settled is then.
+
+    With the same --id a fire is tried again once, however often that is asked for within six hours; without
+    one, each time is another attempt. There is no --expires as with other commands: the letter is settled as
+    it is asked for, and a request that expired would leave it settled with nothing come of it. Exits with 1
+    when the fire is not found, or its shard does not answer in time.
     """
     logs.configure(in_force.settings.log_level, in_force.settings.log_format)
+    try:
+        ident = None if name is None else named_retry_id(fire, name)
+    except BadCommandError as error:
+        raise click.UsageError(str(error)) from error
     letters = Letters(in_force)
     now = SystemClock().read().now
     filed = letters.find(Wanted((fire,)), settled=True)
@@ -59,16 +80,19 @@ def retry(in_force: InForce, fire: str, topics: tuple[str, ...], timeout: float,
         raise DispatcherError(f"retry: {fire} cannot be tried again: {why}")
     attempt = 1 + max(*seen, found.attempts, 0)
     settled = mark(letters.topics, found, "retried", attempt=attempt, at=now) if dead else None
-    chosen = redrive_of(found, attempt, now, settled)
+    chosen = redrive_of(found, attempt, now, settled, ident)
     with redriver(in_force, letters, timeout) as made:
         outcome = made.send([chosen], None)
     told([chosen.command], outcome, {}, as_json=as_json)
     conclude("retry", outcome, {}, timeout)
 
 
-def redrive_of(letter: Letter, attempt: int, now: Instant, settled: Outgoing | None = None) -> Redrive:
+def redrive_of(
+    letter: Letter, attempt: int, now: Instant, settled: Outgoing | None = None, ident: str | None = None
+) -> Redrive:
     """Return a letter's fire as one to be tried again; `settled` is the mark of a letter that is filed."""
-    return Redrive(retry_of(letter, attempt, now), letter.place if settled is not None else None, settled)
+    place = letter.place if settled is not None else None
+    return Redrive(retry_of(letter, attempt, now, ident), place, settled)
 
 
 def why_not(letters: Letters, letter: Letter) -> str | None:
@@ -90,7 +114,7 @@ def told(sent: Sequence[Command], outcome: Outcome, impossible: Mapping[str, str
     done = [one for one in sent if one.id not in lacking]
     if as_json:
         write_json({
-            "retried": [{"fire": one.fire, "attempt": one.attempt} for one in done],
+            "retried": [_facts(one, outcome) for one in done],
             "refused": outcome.refused,
             "silent": outcome.silent,
             "unsendable": outcome.unsendable,
@@ -98,9 +122,23 @@ def told(sent: Sequence[Command], outcome: Outcome, impossible: Mapping[str, str
         })  # fmt: skip
         return
     for one in done[:_LISTED]:
-        click.echo(f"{printable(one.fire or '')} is tried again, as attempt {one.attempt}")
+        click.echo(f"{printable(one.fire or '')} {_words(one, outcome)}")
     if len(done) > _LISTED:
         click.echo(f"… and {len(done) - _LISTED} more")
+
+
+def _facts(one: Command, outcome: Outcome) -> dict[str, object]:
+    if one.id not in outcome.repeated:
+        return {"fire": one.fire, "attempt": one.attempt}
+    return {"fire": one.fire, "attempt": outcome.repeated[one.id], "repeated": True}
+
+
+def _words(one: Command, outcome: Outcome) -> str:
+    if one.id not in outcome.repeated:
+        return f"is tried again, as attempt {one.attempt}"
+    if outcome.repeated[one.id] is None:
+        return "was tried again by this id before: nothing is done"
+    return f"is tried again, as attempt {one.attempt}; that was asked for before, and is done once"
 
 
 def conclude(what: str, outcome: Outcome, impossible: Mapping[str, str], timeout: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dispatcher.core.backlog import Skip
 from dispatcher.core.batch import Draft
-from dispatcher.core.command import Command, CommandType
+from dispatcher.core.command import Command, CommandType, retry_id
 from dispatcher.core.instant import Instant, from_text
 from dispatcher.core.ledger import Done, Paused, PausedGone, Timer, TimerGone
 from dispatcher.core.message import MessageMaker, asked_id, fire_in, is_planned, timer_of
@@ -83,17 +83,25 @@ class Asked:
         return answer
 
     def _retry(self, command: Command) -> Answer:
+        """Have an attempt made, whoever asks for it: once for the attempt, and once for the command's id.
+
+        An id that asked for another attempt before does nothing, and the answer tells no attempt.
+        """
         assert command.fire is not None
         assert command.attempt is not None
-        answer = {"job": command.job, "fire": command.fire, "attempt": command.attempt, "done": True}
-        ident = f"{command.fire}#{command.attempt}"
-        if self._is_done(command.id) or self._timer(ident) is not None:
+        answer = {"job": command.job, "fire": command.fire, "done": True}
+        ident, once = f"{command.fire}#{command.attempt}", retry_id(command.fire, command.attempt)
+        if self._is_done(once) or self._timer(ident) is not None:
+            self._note(command.id)
+            return {**answer, "attempt": command.attempt, "repeated": True}
+        if self._is_done(command.id):
             return {**answer, "repeated": True}
         timer = self._again(ident, command)
-        self._put(timer, command.id)
+        self._put(timer, once)
+        self._note(command.id)
         if command.origin != "pool":
             self._into.events.append(redriven(timer, command.id))
-        return answer
+        return {**answer, "attempt": command.attempt}
 
     def _again(self, ident: str, command: Command) -> Timer:
         """Return the timer that sends a command's message again. Raises Refused when it may not be sent.
@@ -171,11 +179,17 @@ class Asked:
     def _timer(self, ident: str) -> Timer | None:
         return (self._timers if ident in self._timers else self._state.timers).get(ident)
 
+    def _note(self, ident: str) -> None:
+        """Note that something is done, if nobody knows yet."""
+        if not self._is_done(ident):
+            self._done.add(ident)
+            self._into.facts.append(Done(ident, self._now))
+
     def _put(self, timer: Timer, done: str) -> None:
         """Put a timer into the draft, and that it is done."""
-        self._done.add(done)
         self._timers[timer.id] = timer
-        self._into.facts += [timer, Done(done, self._now)]
+        self._into.facts.append(timer)
+        self._note(done)
         if self._by_fire is not None:
             self._by_fire[fire_of_timer(timer)].append(timer.id)
 

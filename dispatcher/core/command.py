@@ -42,6 +42,7 @@ _MEANING: Mapping[str, str] = {
     "parcel": "the whole message",
 }
 _BASE64 = "is not base64"
+_NO_ID = "`id` must be 1 to 200 letters, digits or any of . _ : -"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class Command:
     what is due before `until`, which it must have. `ask-held` changes nothing: its answer tells what is held.
 
     `trigger`, `pause` and `resume` are about a `job`, `cancel` about a `fire`. `retry` has the message in
-    `parcel` sent again from `at` on, as the `attempt` of the `fire` of the `job`; one that the pool asked for
-    (`origin`) is not answered.
+    `parcel` sent again from `at` on, as the `attempt` of the `fire` of the `job`, once for an attempt and
+    once for an id; one that the pool asked for (`origin`) is not answered.
     """
 
     type: CommandType
@@ -87,6 +88,16 @@ class BadCommandError(ValueError):
 def retry_id(fire: str, attempt: int) -> str:
     """Return the id of the command that has a fire tried again: the same whoever asks for it."""
     return f"retry/{fire}/{attempt}"
+
+
+def named_retry_id(fire: str, name: str) -> str:
+    """Return the id of such a command that somebody gave a name, which holds for that fire alone.
+
+    No attempt has it. Raises BadCommandError for a name that is none, or too long.
+    """
+    if not _ID.fullmatch(name):
+        raise BadCommandError(_NO_ID)
+    return _ident("retry", f"retry/{fire}/!{name}")
 
 
 def encode_command(command: Command) -> bytes:
@@ -142,7 +153,7 @@ def _ident(kind: str, found: object) -> str:
         return found
     if kind == "retry":
         raise BadCommandError("`id` must be 1 to 700 characters, none of them a control character")
-    raise BadCommandError("`id` must be 1 to 200 letters, digits or any of . _ : -")
+    raise BadCommandError(_NO_ID)
 
 
 def _text(data: Mapping[str, object], name: str, form: re.Pattern[str], what: str) -> str | None:

@@ -145,15 +145,16 @@ def letter_again(topics: TopicNames, dead: Letter) -> Outgoing:
     return *made[:3], dead.place[0], made[4]
 
 
-def retry_of(dead: Letter, attempt: int, at: Instant) -> Command:
+def retry_of(dead: Letter, attempt: int, at: Instant, ident: str | None = None) -> Command:
     """Return the command that has the fire of a letter tried again, as it was.
 
-    Whoever asks for it wants it to run: the instant after which workers leave a message alone is not kept.
+    Its id is that of the attempt, unless whoever asks brings one. Whoever asks for it wants it to run: the
+    instant after which workers leave a message alone is not kept.
     """
     kept = tuple((name, value) for name, value in dead.headers if value is not None and name != "not_after")
     return Command(
         "retry",
-        retry_id(dead.fire, attempt),
+        ident or retry_id(dead.fire, attempt),
         job=dead.job,
         fire=dead.fire,
         attempt=attempt,

@@ -247,6 +247,41 @@ def test_a_fire_that_died_is_tried_again_from_its_letter(place: Place) -> None:
     assert sorted(command.attempt or 0 for _, command in place.commands()) == [4, 5]
 
 
+def test_the_same_id_has_a_fire_tried_again_once_and_settles_no_later_letter(
+    place: Place, tmp_path: Path
+) -> None:
+    schedule = tmp_path / "schedule.json"
+    schedule.write_text('{"jobs": [{"jobName": "a", "at": "2026-01-01T00:00:00Z", "job": "noop"}]}')
+    fire, lane = place.die("a"), f"{place.names.prefix}.jobs.low"
+
+    def attempts() -> list[bytes]:
+        sent = [one for number in range(12) for one in committed(place.bootstrap, lane, number)]
+        return [dict(one.headers() or [])["attempt"] for one in sent]  # type: ignore[misc] # they have one
+
+    def retried(*words: str) -> str:
+        done = place.run("retry", fire, *words, "--timeout", "60")
+        assert done.exit_code == 0, done.stderr
+        return done.stdout
+
+    with Dispatcher(place.bootstrap, place.names.prefix, schedule, tmp_path / "log") as dispatcher:
+        eventually(lambda: dispatcher.text().count("schedule.applied") >= 4, 60)
+        assert retried("--id", "x") == f"{fire} is tried again, as attempt 4\n"
+        eventually(lambda: attempts() == [b"4"], 60)
+        assert place.listed() == []
+        assert retried("--id", "x") == f"{fire} was tried again by this id before: nothing is done\n"
+        place.die("a", attempts=4)
+        told = json.loads(retried("--id", "x", "--json"))
+        assert told["retried"] == [{"fire": fire, "attempt": None, "repeated": True}]
+        (left,) = place.listed()
+        assert (left["fire"], left["attempts"]) == (fire, 4), "it stays to be looked at"
+        assert attempts() == [b"4"]
+        retried("--id", "y")
+        eventually(lambda: len(attempts()) == 2, 60)
+        assert place.listed() == []
+        assert dispatcher.terminate() == 0
+    assert place.run("retry", fire, "--id", "a b").exit_code == 2
+
+
 def test_a_dispatcher_sends_the_fire_of_a_letter_again(place: Place, tmp_path: Path) -> None:
     schedule = tmp_path / "schedule.json"
     schedule.write_text('{"jobs": [{"jobName": "a", "at": "2026-01-01T00:00:00Z", "job": "noop"}]}')

@@ -11,7 +11,7 @@ import pytest
 from shard_world import TOPICS, World, job, with_limits
 
 from dispatcher.core.batch import Batch
-from dispatcher.core.command import Command, Parcel, retry_id
+from dispatcher.core.command import Command, Parcel, named_retry_id, retry_id
 from dispatcher.core.instant import from_text
 from dispatcher.core.message import Outgoing, fire_in, job_of
 from dispatcher.core.partitioner import murmur2
@@ -222,6 +222,39 @@ def test_a_repeated_retry_goes_out_once(*, crash: bool) -> None:
     assert [data["repeated"] for _, data in world.events_of("command.obeyed")] == [True, True]
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_retry_by_an_id_of_the_clients_is_done_once_for_the_id_and_once_for_the_attempt(
+    *, crash: bool
+) -> None:
+    world = started("a")
+    world.run_until(T0, T0 + 30_000)
+    first = world.messages[0]
+    named = again(first, T0, origin="user", id=named_retry_id(FIRST, "x"))
+    world.ask(T0 + 31_000, named)
+    if crash:
+        world.start(T0 + 32_000)
+    world.ask(T0 + 33_000, named, replace(named, attempt=3), again(first, T0))
+    world.ask(T0 + 34_000, again(first, T0, origin="user", id=named_retry_id(FIRST, "y")))
+    assert [head_of(one)["attempt"] for one in world.messages] == ["1", "2"]
+    assert world.answers() == [("retry", True)] * 4
+    told = [(data.get("attempt"), data.get("repeated")) for _, data in world.events_of("command.obeyed")]
+    assert told == [(2, None), (2, True), (None, True), (2, True)]
+    assert world.told("run.redriven") == [(FIRST, "2")]
+    world.ask(T0 + 35_000, again(first, T0, 3, "user", id=named_retry_id(FIRST, "y")))
+    assert world.events_of("command.obeyed")[-1][1].keys() >= {"repeated"}, "its attempt was the second, too"
+    world.ask(T0 + 36_000, again(first, T0, 3, "user", id=named_retry_id(FIRST, "z")))
+    assert [head_of(one)["attempt"] for one in world.messages] == ["1", "2", "3"]
+
+
+def test_an_id_of_the_clients_says_of_each_fire_anew() -> None:
+    world = started("a")
+    world.run_until(T0, T0 + 90_000)
+    for one in world.messages[:2]:
+        fire = fire_in(one[4] or ())
+        world.ask(T0 + 91_000, again(one, T0, origin="user", id=named_retry_id(fire or "", "x")))
+    assert [head_of(one)["attempt"] for one in world.messages] == ["1", "1", "2", "2"]
+
+
 def test_a_retry_goes_out_though_its_job_is_paused_edited_or_gone() -> None:
     world = started("a", "b", "c", "d")
     world.run_until(T0, T0 + 30_000)
@@ -426,14 +459,15 @@ def test_a_fire_of_the_plan_that_is_cancelled_is_a_recorded_skip_too() -> None:
 
 
 def test_a_retry_asked_for_anew_after_its_cancellation_keeps_its_own_instant() -> None:
-    world = started("a")
-    world.run_until(T0, T0 + 30_000)
+    world = started("a", at="2030-01-01T00:00:00Z")
+    world.ask(T0, Command("trigger", "x", job="a"))
     first = world.messages[0]
-    world.ask(T0 + 31_000, again(first, T0 + 40_000), again(first, T0 + 35_000, 9))
-    world.ask(T0 + 32_000, Command("cancel", "c", fire=FIRST), again(first, T0 + 50_000, id="anew"))
-    world.run_until(T0 + 32_000, T0 + 49_999)
+    world.ask(T0, again(first, T0 + 8 * HOUR), again(first, T0 + 8 * HOUR, 9))
+    world.run(T0 + 7 * HOUR)  # nobody knows the ids any more
+    world.ask(T0 + 7 * HOUR, Command("cancel", "c", fire="a!x"), again(first, T0 + 9 * HOUR))
+    world.run(T0 + 9 * HOUR - 1)
     assert len(world.messages) == 1
-    world.run(T0 + 50_000)
+    world.run(T0 + 9 * HOUR)
     assert [head_of(one)["attempt"] for one in world.messages] == ["1", "2"]
 
 

@@ -18,6 +18,7 @@ from dispatcher.core.command import (
     Parcel,
     decode_command,
     encode_command,
+    named_retry_id,
     retry_id,
 )
 from dispatcher.core.instant import LAST
@@ -71,6 +72,14 @@ def test_the_id_of_a_retry_holds_the_id_of_its_fire(fire: str) -> None:
     command = retry(fire=fire, id=retry_id(fire, 2))
     assert command.id == f"retry/{fire}/2"
     assert decode_command(encode_command(command)) == command
+
+
+def test_the_id_that_somebody_gives_a_retry_is_that_of_no_attempt_and_of_one_fire() -> None:
+    assert named_retry_id("a@x", "2") == "retry/a@x/!2" != retry_id("a@x", 2)
+    assert retry_id("a@x/!2", 2) != named_retry_id("a@x", "2")
+    for fire, name in (("a@x", "y/4"), ("a@x", ""), ("a@x", "x" * 201), ("x" * 600, "y" * 100)):
+        with pytest.raises(BadCommandError, match="`id` must be 1 to"):
+            named_retry_id(fire, name)
 
 
 def test_a_command_of_the_first_form_is_understood() -> None:
