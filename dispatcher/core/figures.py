@@ -37,6 +37,7 @@ class Figures:
     later_attempts: int = 0
     redelivered: int = 0
     overlaps: int = 0
+    unfenced: int = 0
     failed_commits: int = 0
     replicas: int = 1
     """How many workers like this one would be right for what comes and what waits, all lanes together."""

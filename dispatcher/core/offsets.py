@@ -21,13 +21,13 @@ MARK_BYTES = 96
 MOST_COUNTED = 9
 """Beginnings are counted up to here."""
 
-_DONE, _WAITS, _HANDED_BACK = -1, 0, MOST_COUNTED + 1
-_LETTERS = "wABCDEFGHIhd"
+_DONE, _WAITS, _ENDED, _LEFT = -1, 0, MOST_COUNTED + 1, MOST_COUNTED + 2
+_LETTERS = "wABCDEFGHIhld"
 """The letter of each state: it waits, was begun once (A) to nine times (I), was handed back by all that
-began it (h), is done (-1, the last)."""
+began it, the last of which saw it end (h) or left it running (l), is done (-1, the last)."""
 _VERSION = "a"
-_TEXT = re.compile(r"a(?:[0-9]{0,18}[wA-Ihd])+")
-_RUN = re.compile(r"([0-9]*)([wA-Ihd])")
+_TEXT = re.compile(r"a(?:[0-9]{0,18}[wA-Ihld])+")
+_RUN = re.compile(r"([0-9]*)([wA-Ihld])")
 _FULL = 0.75
 
 Piece = tuple[int, int]
@@ -35,13 +35,22 @@ Piece = tuple[int, int]
 
 
 class Past(NamedTuple):
-    """What other lives did with a record: how many began it and never let go, and whether any began it."""
+    """What other lives did with a record: how many began it and never let go, and whether any began it.
+
+    `unended`: a run of such a life was not seen to end, and may be under way.
+    """
 
     begun: int = 0
     known: bool = False
+    unended: bool = False
 
 
-_PASTS = (Past(), *(Past(count, known=True) for count in range(1, _HANDED_BACK)), Past(0, known=True))
+_PASTS = (
+    Past(),
+    *(Past(count, known=True, unended=True) for count in range(1, MOST_COUNTED + 1)),
+    Past(known=True),
+    Past(known=True, unended=True),
+)
 """By state."""
 
 
@@ -115,11 +124,15 @@ class Progress:
         if record is not None:
             self._turn(offset, record, min(MOST_COUNTED, _PASTS[record.told].begun + 1))
 
-    def handed_back(self, offset: int) -> None:
-        """Learn that a record that was begun is let go of in order: this life does not count."""
+    def handed_back(self, offset: int, *, ended: bool) -> None:
+        """Learn that a record that was begun is let go of in order: this life does not count.
+
+        `ended` says whether its run was seen to end.
+        """
         record = self._open.get(offset)
         if record is not None:
-            self._turn(offset, record, record.told or _HANDED_BACK)
+            counts = _PASTS[record.told].begun > 0
+            self._turn(offset, record, record.told if counts else _ENDED if ended else _LEFT)
 
     def done(self, offset: int) -> None:
         """Learn that a record is decided."""

@@ -257,6 +257,12 @@ OVERLAPS = Metric(
     "dispatcher_worker_overlaps_total", Kind.COUNTER,
     "Runs skipped because another one of their job had not ended", "runs", Role.WORKER,
 )  # fmt: skip
+UNFENCED = Metric(
+    "dispatcher_worker_unfenced_overlaps_total", Kind.COUNTER,
+    "Runs of jobs that forbid or queue overlaps, let go on though another may have been under way: one that"
+    " a worker before was not seen to end, or whose handler does not end when it is told to",
+    "runs", Role.WORKER,
+)  # fmt: skip
 FAILED_COMMITS = Metric(
     "dispatcher_worker_failed_commits_total", Kind.COUNTER,
     "Transactions of outcomes that were not committed", "transactions", Role.WORKER,
@@ -291,7 +297,8 @@ TABLE: tuple[Metric, ...] = (
     *(OVERDUE, CURSOR_AGE, BACKLOG_AGE, TAIL_LAG),
     *(CLOCK_HELD, HEALTHY, READY, TRACES, BUILD),
     *(SEATS, SEATS_MOST, REPLICAS, WAITING, BUSY, BEHIND, WANTED_SEATS),
-    *(RUNS, ATTEMPTS, DEAD, HANDLER_SECONDS, HANDLER_RUNS, RUN_TIMES, REDELIVERED, OVERLAPS, FAILED_COMMITS),
+    *(RUNS, ATTEMPTS, DEAD, HANDLER_SECONDS, HANDLER_RUNS, RUN_TIMES),
+    *(REDELIVERED, OVERLAPS, UNFENCED, FAILED_COMMITS),
     *(WORKER_HEALTHY, WORKER_READY, WORKER_TRACES, WORKER_BUILD),
 )
 """Every metric of ours, in the order of the page."""

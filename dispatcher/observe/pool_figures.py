@@ -74,6 +74,7 @@ def worker_metrics(
     yield table.RUN_TIMES.histogram(now.run_times)
     yield table.REDELIVERED.counter(now.redelivered)
     yield table.OVERLAPS.counter(now.overlaps)
+    yield table.UNFENCED.counter(now.unfenced)
     yield table.FAILED_COMMITS.counter(now.failed_commits)
     yield table.WORKER_HEALTHY.gauge(health.healthy)
     yield table.WORKER_READY.gauge(readiness.healthy)

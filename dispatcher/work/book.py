@@ -108,11 +108,11 @@ class Book:
             page.outgoing.append(outgoing)
             self.size += 1
 
-    def note_handed_back(self, place: Place, offset: int) -> None:
+    def note_handed_back(self, place: Place, offset: int, *, ended: bool) -> None:
         """Note that a delivery that was begun is let go of in order; what is not noted was never begun."""
         page = self._pages.get(place)
         if page is not None:
-            page.progress.handed_back(offset)
+            page.progress.handed_back(offset, ended=ended)
 
     def reached(self, positions: Mapping[Place, tuple[int, int]]) -> None:
         """Note the positions of the reader, which step over what is no record."""

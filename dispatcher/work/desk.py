@@ -86,7 +86,8 @@ class Desk:
         past = page.progress.take(delivery.offset)
         if past is None:
             return  # it was settled in another life of this partition
-        run = self._reader.read(delivery, past, maybe=page.may_have_begun(delivery.timestamp))
+        maybe = page.may_have_begun(delivery.timestamp)
+        run = self._reader.read(delivery, past, maybe=maybe)
         if isinstance(run, Poison):
             settled = self._settler.poisoned(run, self._reader.shard_of(delivery), now)
             self._settle(delivery, settled, self._lanes.get(delivery.topic, Lane.NORMAL), "")
@@ -102,7 +103,7 @@ class Desk:
             settled = self._settler.ended(run, outcome, now, now)
             self._settle(delivery, settled, lane, ready.handler.name, (now, now))
         else:
-            self._let_wait(Held(run, lane, ready.handler, ready.payload), now)
+            self._let_wait(Held(run, lane, ready.handler, ready.payload, past.unended or maybe), now)
 
     def _admitted(self, run: Run, now: Instant) -> Ready | Settled:
         """Return who runs it, or the end of what nobody is to run."""
@@ -131,7 +132,12 @@ class Desk:
         self.by_topic[held.run.delivery.topic] += 1
         self.held_bytes += len(held.run.delivery.value or b"")
         if in_way is None:
-            self._room.put(held)
+            self._let_on(held)
+
+    def _let_on(self, held: Held) -> None:
+        """Let a run go on to a seat; count it if another one of its job may be under way all the same."""
+        self.counting.unfenced += self._gate.meets(held)
+        self._room.put(held)
 
     # Ending.
 
@@ -142,7 +148,7 @@ class Desk:
             return
         settled = self._end_of(ended)
         if settled is None:
-            self.book.note_handed_back(held.place, held.offset)
+            self.book.note_handed_back(held.place, held.offset, ended=True)
         else:
             times = None if ended.outcome is None else (ended.started, ended.ended)
             self._settle(held.run.delivery, settled, held.lane, held.handler.name, times)
@@ -165,7 +171,7 @@ class Desk:
         self.held_bytes -= len(held.run.delivery.value or b"")
         following = self._gate.leave(held)
         if following is not None:
-            self._room.put(following)
+            self._let_on(following)
         return True
 
     def _settle(
@@ -228,14 +234,22 @@ class Desk:
 
     def _give_up(self, held: Held, now: Instant) -> None:
         """End a run whose handler does not end: its seat is lost until it does."""
-        held.given_up = True
-        self._drop(held)
+        self._abandon(held)
         if held.word is not Word.HANDED_BACK:
             why = f"{held.cancel.reason}, and its handler did not end when it was told to"
             outcome = _by_word(held, Failed(why))
             started = held.started or now
             settled = self._settler.ended(held.run, outcome, started, now)
             self._settle(held.run.delivery, settled, held.lane, held.handler.name, (started, now))
+
+    def _abandon(self, held: Held) -> None:
+        held.given_up = True
+        self._gate.give_up(held)
+        self._drop(held)
+
+    def came_back(self, held: Held) -> None:
+        """Learn that the handler of a run that was given up has ended."""
+        self._gate.came_back(held)
 
     # Partitions.
 
@@ -256,8 +270,7 @@ class Desk:
         left = self._of(places)
         for held in left:
             held.end(Word.HANDED_BACK, why, reading.monotonic)
-            held.given_up = True
-            self._drop(held)
+            self._abandon(held)
         self.book.tear_out(places)
         return left
 
@@ -267,7 +280,7 @@ class Desk:
         It is handed back, too: that it does not end when it is told to is no reason to count it.
         """
         for held in self._of(places):
-            self.book.note_handed_back(held.place, held.offset)
+            self.book.note_handed_back(held.place, held.offset, ended=False)
         self.book.close(places)
 
     def _of(self, places: Collection[Place]) -> list[Held]:

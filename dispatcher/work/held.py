@@ -30,13 +30,15 @@ class Held:
     """A run that was delivered and has not ended. The consumer thread owns it; a seat only runs it.
 
     `started` is set by the seat once, before the handler is called; `word` by the consumer thread, before it
-    tells the handler to end. `given_up`: its end no longer matters.
+    tells the handler to end. `given_up`: its end no longer matters. `unended`: another life may have begun it
+    and was not seen to end it.
     """
 
     run: Run
     lane: Lane
     handler: Handler
     payload: Any
+    unended: bool = False
     cancel: Cancel = field(default_factory=Cancel)
     started: Instant | None = None
     started_monotonic: int = 0

@@ -1,7 +1,8 @@
 """One run of a job at a time, for jobs that want it: the next one waits, or is skipped.
 
 It holds within a worker. All fires of a job have one key, so they lie in one partition of their lane, and a
-partition is one live worker's: that is what Kafka gives.
+partition is one live worker's: that is what Kafka gives. What a life before left under way, or a handler that
+does not end, nobody can keep out: a run that may meet it is told from others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Gate:
     def __init__(self) -> None:
         self._inside: dict[str, Held] = {}
         self._queues: dict[str, deque[Held]] = {}
+        self._astray: dict[str, set[Held]] = {}
+        """Runs that were given up here and have not ended."""
 
     def enter(self, held: Held) -> Held | None:
         """Let a run in: None when it may go on, itself when it waits, the one in its way when it may not."""
@@ -31,6 +34,22 @@ class Gate:
             self._queues.setdefault(job, deque()).append(held)
             return held
         return inside
+
+    def meets(self, held: Held) -> bool:
+        """Return whether a run of such a job that goes on may meet another one that is still under way."""
+        return held.run.spec.overlap != "allow" and (held.unended or held.run.job in self._astray)
+
+    def give_up(self, held: Held) -> None:
+        """Note that a run is given up whose handler has not ended."""
+        if held.run.spec.overlap != "allow":
+            self._astray.setdefault(held.run.job, set()).add(held)
+
+    def came_back(self, held: Held) -> None:
+        """Note that the handler of a run that was given up has ended."""
+        astray = self._astray.get(held.run.job, set())
+        astray.discard(held)
+        if not astray:
+            self._astray.pop(held.run.job, None)
 
     def waits(self, held: Held) -> bool:
         """Return whether a run waits for another one of its job to end."""

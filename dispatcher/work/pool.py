@@ -155,6 +155,7 @@ class Pool(Looped):
             found = True
             if ended.held.given_up:
                 self._seats.came_back(ended.held)
+                self._desk.came_back(ended.held)
             else:
                 self._desk.collect(ended)
 

@@ -87,6 +87,7 @@ class Scaler:
             later_attempts=counting.later_attempts,
             redelivered=counting.redelivered,
             overlaps=counting.overlaps,
+            unfenced=counting.unfenced,
             failed_commits=counting.failed_commits,
             replicas=replicas(sum(wanted.values()), self._limits.most, 0, _MOST_REPLICAS),
         )

@@ -16,6 +16,7 @@ class Counting:
         self.arrived: Counter[Lane] = Counter()
         self.redelivered = 0
         self.overlaps = 0
+        self.unfenced = 0
         self.failed_commits = 0
         self._ends: dict[tuple[str, Lane, str], list[int]] = {}
         """How many runs ended so, and the milliseconds they took, by word, lane and handler."""

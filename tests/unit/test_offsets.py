@@ -13,14 +13,15 @@ ENOUGH = 100_000
 
 
 Told = int | str | None
-"""How many lives count; `h`: none, but some handed it back; None: it is done."""
+"""How many lives count; `h`: none, but some handed it back, `l`: and left it running; None: it is done."""
 
 
 def told(past: Past | None) -> Told:
     if past is None:
         return None
     assert past.known or not past.begun
-    return "h" if past.known and not past.begun else past.begun
+    assert past.unended or not past.begun
+    return past.begun or (("l" if past.unended else "h") if past.known else 0)
 
 
 def taken(progress: Progress, *offsets: int) -> list[Told]:
@@ -37,11 +38,13 @@ def taken(progress: Progress, *offsets: int) -> list[Told]:
         ("take 10", (10, "")),
         ("take 10, begun 10", (10, "aA")),
         ("take 10, begun 10, begun 10", (10, "aA")),
-        ("take 10, handed_back 10", (10, "ah")),
-        ("take 10, begun 10, handed_back 10", (10, "ah")),
-        ("take 10, begun 10, handed_back 10, handed_back 10", (10, "ah")),
-        ("take 10, handed_back 10, done 10", (11, "")),
-        ("take 10, done 10, handed_back 10", (11, "")),
+        ("take 10, back 10", (10, "ah")),
+        ("take 10, begun 10, back 10", (10, "ah")),
+        ("take 10, begun 10, left 10", (10, "al")),
+        ("take 10, left 10, back 10", (10, "ah")),
+        ("take 10, begun 10, back 10, back 10", (10, "ah")),
+        ("take 10, back 10, done 10", (11, "")),
+        ("take 10, done 10, back 10", (11, "")),
         ("take 10, done 10", (11, "")),
         ("take 10, begun 10, done 10", (11, "")),
         ("take 10, take 11, done 11", (10, "awd")),
@@ -67,7 +70,10 @@ def test_what_is_committed(story: str, committed: tuple[int, str]) -> None:
     progress = Progress(10)
     for step in story.split(", ") if story else ():
         verb, offset = step.split()
-        getattr(progress, verb)(int(offset))
+        if verb in ("back", "left"):
+            progress.handed_back(int(offset), ended=verb == "back")
+        else:
+            getattr(progress, verb)(int(offset))
     assert progress.commit() == committed
 
 
@@ -81,6 +87,7 @@ def test_what_is_committed(story: str, committed: tuple[int, str]) -> None:
         ("aAdA", [1, None, 1, 0]),
         ("aAhd", [1, "h", None, 0]),
         ("a3h", ["h", "h", "h", 0]),
+        ("alhB", ["l", "h", 2, 0]),
         ("awwdd", [0, 0, None, None]),
         ("add", [None, None, 0, 0]),
         # Whatever cannot be read tells nothing.
@@ -132,7 +139,7 @@ def test_lives_that_hand_back_leave_the_count_as_it_was() -> None:
         assert taken(progress, 5) == [min(9, life // 2) or ("h" if life else 0)]
         progress.begun(5)
         if not life % 2:
-            progress.handed_back(5)
+            progress.handed_back(5, ended=True)
         metadata = progress.commit()[1]
 
 
@@ -264,15 +271,15 @@ class Oracle:
     progress: Progress = field(init=False)
     done: set[int] = field(default_factory=set)
     begun: dict[int, int] = field(default_factory=dict)
-    known: set[int] = field(default_factory=set)
-    kept: tuple[tuple[int, str], set[int], dict[int, int], set[int]] = ((0, ""), set(), {}, set())
+    handed: dict[int, str] = field(default_factory=dict)
+    kept: tuple[tuple[int, str], set[int], dict[int, int], dict[int, str]] = ((0, ""), set(), {}, {})
 
     def __post_init__(self) -> None:
         self.live()
 
     def live(self) -> None:
         committed, self.done, self.begun = self.kept[0], set(self.kept[1]), dict(self.kept[2])
-        self.known = set(self.kept[3])
+        self.handed = dict(self.kept[3])
         self.progress = Progress(*committed, limit=self.limit)
         self.hand: set[int] = set()
         self.began: set[int] = set()
@@ -291,10 +298,12 @@ class Oracle:
             return
         if self.exact:
             assert offset not in self.done, "what is done is not run again"
-            assert past == (min(9, self.begun.get(offset, 0)), offset in self.known)
+            count = min(9, self.begun.get(offset, 0))
+            assert told(past) == (count or self.handed.get(offset, 0))
         self.done.discard(offset)
         self.begun[offset] = past.begun
-        (self.known.add if past.known else self.known.discard)(offset)
+        if not past.known:
+            self.handed.pop(offset, None)
         self.hand.add(offset)
 
     def begin(self, offset: int) -> None:
@@ -302,13 +311,12 @@ class Oracle:
         if offset not in self.began:
             self.began.add(offset)
             self.begun[offset] += 1
-        self.known.add(offset)
 
-    def hand_back(self, offset: int) -> None:
-        self.progress.handed_back(offset)
+    def hand_back(self, offset: int, how: str) -> None:
+        self.progress.handed_back(offset, ended=how == "h")
         self.begun[offset] -= offset in self.began
         self.began.discard(offset)
-        self.known.add(offset)
+        self.handed[offset] = how
 
     def end(self, offset: int) -> None:
         self.progress.done(offset)
@@ -328,7 +336,7 @@ class Oracle:
             assert self.progress.room()
         self.progress.committed()
         assert not self.progress.dirty
-        self.kept = (committed, set(self.done), dict(self.begun), set(self.known))
+        self.kept = (committed, set(self.done), dict(self.begun), dict(self.handed))
 
     def drain(self) -> None:
         while self.coming:
@@ -358,7 +366,7 @@ def live_through(chance: random.Random, limit: int, *, exact: bool) -> None:
             case "begin" if hand:
                 oracle.begin(chance.choice(hand))
             case "back" if hand:
-                oracle.hand_back(chance.choice(hand))
+                oracle.hand_back(chance.choice(hand), chance.choice("hl"))
             case "end" if hand:
                 oracle.end(chance.choice(hand))
             case "commit":
@@ -385,7 +393,7 @@ def test_no_limit_loses_anything(seed: int, limit: int) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**40), st.lists(st.tuples(st.sampled_from("wABCDEFGHIhd"), st.integers(1, 10**6))))
+@given(st.integers(0, 2**40), st.lists(st.tuples(st.sampled_from("wABCDEFGHIhld"), st.integers(1, 10**6))))
 def test_a_text_reads_as_it_was_written(start: int, runs: list[tuple[str, int]]) -> None:
     text = "".join(f"{length}{letter}" for letter, length in runs)
     offset, metadata = Progress(start, f"a{text}").commit()
@@ -396,7 +404,7 @@ def test_a_text_reads_as_it_was_written(start: int, runs: list[tuple[str, int]])
         if at >= offset:
             (found,) = taken(Progress(offset, metadata), at)
             expected: Told = None if letter == "d" else "wABCDEFGHI".find(letter)
-            assert found == ("h" if letter == "h" else expected)
+            assert found == (letter if letter in "hl" else expected)
         at += length
     assert taken(Progress(offset, metadata), max(at, offset)) == [0]
 

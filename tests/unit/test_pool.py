@@ -166,7 +166,7 @@ def test_what_is_let_go_of_in_order_says_what_it_had_begun() -> None:
         world.log.revoke(NORMAL)
         eventually(lambda: NORMAL not in world.desk.book)
     offset, notes = world.log.commits[-1][1][NORMAL]
-    assert (offset, notes) == (0, "ah~")
+    assert (offset, notes) == (0, "al~")
 
 
 def test_a_run_outlives_any_number_of_workers_that_stop_but_not_of_those_that_die() -> None:
@@ -302,6 +302,63 @@ def test_queued_runs_of_a_job_follow_one_another() -> None:
             assert world.scripted.begun[-1].attempt == number + 1
             world.scripted.end(id_of("a"))
         eventually(lambda: world.log.offset(NORMAL) == 3)
+
+
+@pytest.mark.parametrize("overlap", ["allow", "queue", "forbid"])
+@pytest.mark.parametrize(
+    ("notes", "sent", "counted"),
+    [
+        ("aA~", 5_000, 1), ("al~", 5_000, 1), ("ah~", 5_000, 0), ("~", -5_000, 0),
+        ("", -5_000, 1), ("ah", -5_000, 1), ("", 5_000, 0),
+    ],
+)  # fmt: skip
+def test_a_run_that_may_meet_an_earlier_life_of_its_own_is_counted(
+    overlap: str, notes: str, sent: int, counted: int
+) -> None:
+    with PoolWorld() as world:
+        world.log.assign(NORMAL, metadata=notes)
+        world.log.deliver(fire("a", 0, overlap=overlap, sent=world.clock.read().now + sent))
+        eventually(lambda: begun(world, "a"))
+        assert world.desk.counting.unfenced == (0 if overlap == "allow" else counted)
+        world.scripted.end(id_of("a"))
+    assert world.pool.figures.unfenced == world.desk.counting.unfenced
+
+
+def test_a_run_that_may_meet_one_whose_handler_does_not_end_is_counted_until_that_has() -> None:
+    def next_one(name: str, offset: int) -> Delivery:
+        return fire(name, offset, headers={"ce_subject": b"a"}, overlap="queue")
+
+    with PoolWorld(times=Times(leeway=0, grace=50)) as world:
+        world.scripted.obedient = False
+        world.log.assign(NORMAL, metadata="~")
+        world.log.deliver(fire("a", 0, overlap="queue", timeoutSeconds=0.05), next_one("b", 1))
+        eventually(lambda: begun(world, "a", "b"))
+        assert world.desk.counting.unfenced == 1
+        world.scripted.end(id_of("b"))
+        world.scripted.end(id_of("a"))
+        eventually(lambda: world.desk._gate._astray == {})
+        world.log.deliver(next_one("c", 2))
+        eventually(lambda: begun(world, "a", "b", "c"))
+        assert world.desk.counting.unfenced == 1
+        world.scripted.end(id_of("c"))
+
+
+def test_a_run_that_may_meet_what_was_left_running_when_its_partition_went_is_counted() -> None:
+    habits = Habits(flush=5, look=20, revoke=20, revoke_hard=20, stop_seconds=4)
+    with PoolWorld(habits=habits) as world:
+        world.scripted.obedient = False
+        world.log.assign(NORMAL, metadata="~")
+        world.log.deliver(fire("a", 0, overlap="forbid"))
+        eventually(lambda: begun(world, "a"))
+        world.log.revoke(NORMAL)
+        eventually(lambda: NORMAL not in world.desk.book)
+        assert world.log.commits[-1][1][NORMAL] == (0, "al~")
+        world.log.assign(NORMAL, metadata="al~")
+        world.log.deliver(fire("a", 0, overlap="forbid"))
+        eventually(lambda: begun(world, "a", "a"))
+        assert world.desk.counting.unfenced == 1
+        world.scripted.obedient = True
+        world.scripted.end(id_of("a"))
 
 
 def test_a_forbidden_second_run_is_skipped_and_says_whose_fault_that_is() -> None:

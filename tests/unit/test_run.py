@@ -25,7 +25,7 @@ def test_a_message_of_the_dispatcher_is_a_run() -> None:
     ("past", "maybe", "attempt", "redelivered"),
     [
         (Past(), False, 2, False), (Past(), True, 2, "maybe"), (Past(3, known=True), True, 5, True),
-        (Past(0, known=True), False, 2, True), (Past(0, known=True), True, 2, True),
+        (Past(known=True), False, 2, True), (Past(known=True), True, 2, True),
     ],
 )  # fmt: skip
 def test_lives_that_did_not_let_go_count_as_attempts_and_all_are_told_of(
