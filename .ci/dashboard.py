@@ -221,6 +221,7 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "redelivered": more("dispatcher_worker_redelivered_total", _W),
                 "overlaps": more("dispatcher_worker_overlaps_total", _W),
+                "overlaps not fenced": more("dispatcher_worker_unfenced_overlaps_total", _W),
                 "failed commits": more("dispatcher_worker_failed_commits_total", _W),
             },
         ),
