@@ -11,6 +11,7 @@ from dispatcher.core.message import Headers, Outgoing
 from dispatcher.core.run import Delivery
 from dispatcher.core.schedule import ChangeSet, ShardBase
 from dispatcher.core.settling import Settled
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.errors import DispatcherError
 
 __all__ = [
@@ -116,6 +117,13 @@ class ShardLog(Protocol):
 
     def chunks(self, start: int, until: int) -> Iterator[Chunk]:
         """Yield what `read` does, many records at once and no more of them than keys and values."""
+        ...
+
+    def epoch(self) -> Epoch | None:
+        """Return the epoch that `fence` brought, None while the client library has not told it.
+
+        Ask now and then, between transactions: the library tells what else it has to meanwhile.
+        """
         ...
 
     def close(self) -> None:

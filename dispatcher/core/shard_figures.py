@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dispatcher.core.spread import Spread
 
 LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 TRANSACTION_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.21, 0.5, 1.0, 2.5, 5.0)
 """0.21 s is where a commit becomes suspect."""
+
+
+class Epoch(NamedTuple):
+    """The epoch of a shard's producer, as the transaction coordinator gave it out; older ones are powerless.
+
+    Epochs are counted for each producer id: the coordinator gives out another id when they are used up.
+    """
+
+    producer: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class Counts:
 class ShardNow:
     """What is in force in a shard, and what holds it up; `held` is why a change of the schedule waits.
 
-    `jobs` counts by state: enabled, disabled, paused.
+    `jobs` counts by state: enabled, disabled, paused. `epoch` is None until the client library has told it.
     """
 
     revision: str = ""
@@ -43,6 +54,7 @@ class ShardNow:
     clock_hold: str | None = None
     held: str | None = None
     jobs: Mapping[str, int] = field(default_factory=dict)
+    epoch: Epoch | None = None
 
 
 @dataclass(frozen=True, slots=True)

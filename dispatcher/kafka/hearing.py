@@ -1,9 +1,17 @@
-"""How long brokers have been silent, by the statistics of a client of the library."""
+"""What the statistics of a client of the library tell: how long brokers are silent, a producer's epoch.
+
+No hearer may refer to its client: the client refers to it, and would never go.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import time
+
+from dispatcher.core.shard_figures import Epoch
+
+_EPOCH = re.compile(r'"producer_id": ?([0-9]+), ?"producer_epoch": ?([0-9]+)')
 
 
 class Hearing:
@@ -22,3 +30,18 @@ class Hearing:
     def silence(self) -> float:
         """Return for how many seconds no broker has answered."""
         return time.monotonic() - self._heard
+
+
+class EpochHearing:
+    """Listens to the statistics of one producer, whose epoch stays the same for as long as it lives.
+
+    It never raises: that would come out of a flush.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: Epoch | None = None
+
+    def hear(self, statistics: str) -> None:
+        """Learn the epoch; there is none before the coordinator has given it out."""
+        if self.epoch is None and (found := _EPOCH.search(statistics)) is not None:
+            self.epoch = Epoch(int(found[1]), int(found[2]))

@@ -14,6 +14,7 @@ from confluent_kafka import Message, TopicPartition
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing, TopicNames
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.errors import KafkaUnreachable, TransactionFailed
 from dispatcher.kafka.config import SUSPECT_COMMIT_SECONDS, Connection
 from dispatcher.kafka.faults import failed_transaction, text_of
@@ -51,7 +52,7 @@ class KafkaShardLog:
         Raises KafkaUnreachable when no coordinator answered in time, else Fenced or TransactionFailed.
         """
         self.close()
-        self._transactor = Transactor(self._connection, self._id, self._patience, self._means)
+        self._transactor = Transactor(self._connection, self._id, self._patience, self._means, tells=True)
         error = self._transactor.init(self._topic)
         if error is None:
             return
@@ -122,6 +123,10 @@ class KafkaShardLog:
             last = batch[-1].offset() or 0
             some = batch if last < until else [one for one in batch if (one.offset() or 0) < until]
             yield [(one.key() or b"", one.value()) for one in some], min(last + 1, until)
+
+    def epoch(self) -> Epoch | None:
+        """Return the epoch of the producer, which the library tells two seconds or so after `fence`."""
+        return None if self._transactor is None else self._transactor.epoch()
 
     def close(self) -> None:
         """Let go of the producer within about 2.5 s; an open transaction is aborted."""

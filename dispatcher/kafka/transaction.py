@@ -16,8 +16,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.kafka import config
-from dispatcher.kafka.config import TRANSACTION_TIMEOUT_MS, Config, Connection
+from dispatcher.kafka.config import PRODUCER_STATISTICS_MS, TRANSACTION_TIMEOUT_MS, Config, Connection
 from dispatcher.kafka.faults import (
     broken_callback,
     error_of,
@@ -27,6 +28,7 @@ from dispatcher.kafka.faults import (
     timed_out,
     unknown_topic,
 )
+from dispatcher.kafka.hearing import EpochHearing
 from dispatcher.kafka.letting_go import let_go
 from dispatcher.kafka.making import made
 
@@ -118,10 +120,19 @@ class Watch:
 
 
 class Transactor:
-    """A producer with a transactional id. `outcome` is that of the present or last transaction."""
+    """A producer with a transactional id. `outcome` is that of the present or last transaction.
+
+    Who wants to know its `epoch` says so with `tells`, and asks now and then.
+    """
 
     def __init__(
-        self, connection: Connection, transactional_id: str, patience: Patience, means: Means = REAL
+        self,
+        connection: Connection,
+        transactional_id: str,
+        patience: Patience,
+        means: Means = REAL,
+        *,
+        tells: bool = False,
     ) -> None:
         self.outcome = Outcome()
         self._patience = patience
@@ -129,7 +140,16 @@ class Transactor:
         self._turn = means.turn
         self._may_abort = False
         self._stage_seconds = 0.0
-        self._producer = made(means.producer, config.shard_producer(connection, transactional_id))
+        self._heard = EpochHearing()
+        settings = config.shard_producer(connection, transactional_id)
+        if tells:
+            settings |= {"statistics.interval.ms": PRODUCER_STATISTICS_MS, "stats_cb": self._heard.hear}
+        self._producer = made(means.producer, settings)
+
+    def epoch(self) -> Epoch | None:
+        """Return the producer's epoch as soon as the library has told it, which is served for that."""
+        self._serve(0)
+        return self._heard.epoch
 
     def init(self, topic: str) -> KafkaError | None:
         """Take over the id; repeat the call in slices. Return the last error, None when it is ours.

@@ -80,8 +80,9 @@ def _seen(seen: Seen | None, now: Instant, due: Instant | None) -> dict[str, Any
 
 
 def _ours(now: ShardNow | None) -> Mapping[str, Any]:
-    """Return what only the owner knows."""
+    """Return what only the owner knows; its producer is not known until the library has told it."""
     if now is None:
         return {}
+    producer, epoch = now.epoch or (None, None)
     held = {} if now.clock_hold is None else {"clockHold": now.clock_hold}
-    return {"jobs": dict(now.jobs), **held}
+    return {"jobs": dict(now.jobs), "producerId": producer, "producerEpoch": epoch, **held}

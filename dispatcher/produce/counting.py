@@ -9,7 +9,7 @@ from dispatcher.core.batch import Batch
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
 from dispatcher.core.shard import Shard
-from dispatcher.core.shard_figures import LATENESS_SECONDS, TRANSACTION_SECONDS, Counts, ShardNow
+from dispatcher.core.shard_figures import LATENESS_SECONDS, TRANSACTION_SECONDS, Counts, Epoch, ShardNow
 from dispatcher.core.spread import Tally
 
 _MOST_REASONS = 20
@@ -68,11 +68,11 @@ class Counting:
 
     # What is shown.
 
-    def show(self, shard: Shard | None) -> None:
+    def show(self, shard: Shard | None, epoch: Epoch | None = None) -> None:
         """Replace what is shown; the counts when there are others."""
         if self._counted:
             self.counts, self._counted = self._sums(), False
-        self.now = ShardNow() if shard is None else self._of(shard)
+        self.now = ShardNow() if shard is None else self._of(shard, epoch)
 
     def _sums(self) -> Counts:
         return Counts(
@@ -88,7 +88,7 @@ class Counting:
             self._failed,
         )
 
-    def _of(self, shard: Shard) -> ShardNow:
+    def _of(self, shard: Shard, epoch: Epoch | None) -> ShardNow:
         position, held = shard.state.position, shard.changing.held
         if position is None:
             return ShardNow()
@@ -98,6 +98,7 @@ class Counting:
             shard.clock_hold,
             None if held is None else held.text,
             self._jobs_in(shard, position.change),
+            epoch,
         )
 
     def _jobs_in(self, shard: Shard, change: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.ports import Chunk, Committed, LedgerRecord, LogEnds, ShardLog
 from dispatcher.service import Motion
 
@@ -54,6 +55,11 @@ class MovingLog:
         for chunk in self._log.chunks(start, until):
             yield chunk
             self._motion.moved()
+
+    def epoch(self) -> Epoch | None:
+        """Return the epoch that `fence` brought, None while it is not told."""
+        self._motion.moved()
+        return self._log.epoch()
 
     def close(self) -> None:
         """Let go of the producer and reader."""

@@ -100,7 +100,7 @@ class ShardThread(Looped):
         except (TransactionFailed, KafkaUnreachable) as error:
             self.counting.failure(fenced=isinstance(error, Fenced))
             wait = self._after_failure(error)
-        self.counting.show(self._shard)
+        self.counting.show(self._shard, self._log.epoch())
         return wait
 
     def _take(self) -> None:

@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from broker.cluster import Cluster
 from broker.tools import committed, create, eventually, installed, values
 from dispatcher.core.message import Outgoing, TopicNames
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.errors import Fenced, KafkaUnreachable, LedgerUnfit, TransactionFailed, Unsendable
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
@@ -88,6 +89,17 @@ def test_chunks_hold_the_keys_and_values_of_a_read_up_to_its_end_and_no_further(
         assert found == [(one.key, one.value) for one in log.read(ends.low, until)]
         assert len(found) == sum(offset < until for offset in offsets)
         assert chunks[-1][1] <= until
+
+
+def test_the_epoch_is_told_and_each_fence_brings_the_next(log: KafkaShardLog) -> None:
+    assert log.epoch() is None
+    log.fence()
+    first = eventually(log.epoch)
+    log.fence()
+    assert log.epoch() is None, "that of a producer that is gone is told no more"
+    assert eventually(log.epoch) == Epoch(first.producer, first.number + 1)
+    log.close()
+    assert log.epoch() is None
 
 
 def test_the_older_of_two_logs_is_fenced_and_nothing_of_it_is_seen(

@@ -85,6 +85,7 @@ def test_replicas_tell_how_they_are_and_how_the_installation_is(
             assert shard["cursorAgeSeconds"] < 30
             assert one.metric('dispatcher_overdue_seconds{shard="0"}') == 0
             assert one.metric('dispatcher_ledger_tail_lag{shard="0"}') is not None
+        until(lambda: owner.json("/status")["shards"][0]["producerEpoch"] is not None, "its epoch", SECONDS)
         assert owner.metric('dispatcher_jobs{state="disabled"}') == 1
         assert owner.metric('dispatcher_lateness_seconds_count{kind="fresh"}') is not None
         assert_the_command_line_knows(place)

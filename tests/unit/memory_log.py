@@ -13,6 +13,7 @@ from enum import Enum
 from dispatcher.clock import Reading
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing, TopicNames
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.errors import (
     DispatcherError,
     Fenced,
@@ -189,6 +190,9 @@ class MemoryLog:
     def chunks(self, start: int, until: int) -> Iterator[Chunk]:
         for record in self.read(start, until):
             yield [(record.key, record.value)], record.offset + 1
+
+    def epoch(self) -> Epoch | None:
+        return None if self._epoch is None else Epoch(7, self._epoch)
 
     def close(self) -> None:
         """Let go of the producer; an open transaction is aborted."""

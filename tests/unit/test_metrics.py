@@ -20,7 +20,7 @@ from dispatcher.core.health import Health
 from dispatcher.core.job import Lane
 from dispatcher.core.ledger import Cursor, Interval, Position
 from dispatcher.core.ledger_copy import LedgerCopy
-from dispatcher.core.shard_figures import Counts, HostFigures, ShardNow
+from dispatcher.core.shard_figures import Counts, Epoch, HostFigures, ShardNow
 from dispatcher.core.spread import Spread, Tally
 from dispatcher.errors import ScheduleUnreadable
 from dispatcher.observe import metric_table as table
@@ -56,10 +56,11 @@ COUNTS = Counts(
     7, {"missed": 2, "unsendable": 1}, {"fresh": spread(table.LATENESS.buckets, 0.004, 0.3, 9_000)},
     {"fires": spread(table.TRANSACTIONS.buckets, 0.02)}, {"landed": 2}, {"a": 3}, 4, 1, 2, 5,
 )  # fmt: skip
+STATES = {"enabled": 5, "paused": 1}
 FIGURES = DaemonFigures(
     T0, 2,
     HostFigures(
-        {0: ShardNow("r", 3, "the clock jumped", "it removes 9 of 10 jobs", {"enabled": 5, "paused": 1})},
+        {0: ShardNow("r", 3, "the clock jumped", "it removes 9 of 10 jobs", STATES, Epoch(40, 6))},
         {0: COUNTS, 1: COUNTS}, taken=3, given_up=2, refused=1, refused_since=T0 - 9_000,
     ),
     {
@@ -178,6 +179,8 @@ def test_the_status_says_what_is_in_force_and_what_is_not() -> None:
     }  # fmt: skip
     ours, others = status["shards"]
     assert (ours["owner"], ours["ours"], ours["clockHold"]) == ("a", True, "the clock jumped")
+    assert (ours["producerId"], ours["producerEpoch"]) == (40, 6)
+    assert "producerEpoch" not in others, "the owner alone knows"
     assert (ours["nextDue"], ours["overdueSeconds"]) == ("2026-11-20T12:00:30.001Z", 15)
     assert (others["owner"], others["ours"], others["backlogAgeSeconds"]) == ("b", False, 60)
     nothing = daemon_status("a", DaemonFigures(T0, 1), lambda _: None, lambda _: None)
@@ -281,6 +284,15 @@ def test_failures_suspects_and_fences_are_counted() -> None:
     bench.broker.epoch += 1
     bench.minutes(1)
     assert counting.counts.fenced == 1
+
+
+def test_the_epoch_shown_is_that_of_the_producer_in_use() -> None:
+    bench, counting = counted()
+    bench.started(job("a"))
+    assert counting.now.epoch == Epoch(7, 1)
+    bench.broker.commits.append(Commit.SUSPECT)
+    bench.minutes(1)
+    assert counting.now.epoch == Epoch(7, 2)
 
 
 def test_pauses_are_seen_as_they_come() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from dispatcher.core.instant import Instant
 from dispatcher.core.message import Outgoing
+from dispatcher.core.shard_figures import Epoch
 from dispatcher.ports import Chunk, Committed, LedgerRecord, LogEnds
 from dispatcher.produce.moving_log import MovingLog
 from dispatcher.service import Motion
@@ -56,6 +57,10 @@ class SlowLog:
             self._take("chunk")
             yield [(b"k", b"v")], offset + 1
 
+    def epoch(self) -> Epoch:
+        self._take("epoch")
+        return Epoch(3, 4)
+
     def close(self) -> None:
         self._take("close")
 
@@ -68,6 +73,7 @@ CALLS: list[tuple[Callable[[MovingLog], Any], list[tuple[Any, ...]], Any]] = [
     (MovingLog.ends, [("ends",)], LogEnds(1, 2)),
     (lambda log: [one.offset for one in log.read(3, 5)], [("read",)] * 2, [3, 4]),
     (lambda log: [after for _, after in log.chunks(3, 5)], [("chunk",)] * 2, [4, 5]),
+    (MovingLog.epoch, [("epoch",)], Epoch(3, 4)),
     (MovingLog.close, [("close",)], None),
 ]
 
