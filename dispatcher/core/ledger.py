@@ -63,8 +63,7 @@ class Position(NamedTuple):
     first: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One version of a job: what it is (None: removed) and from when.
 
     It is in force once change `change` is applied, for fires planned strictly after `effective_from`
@@ -81,8 +80,7 @@ class Version:
     origin: str = "file"
 
 
-@dataclass(frozen=True, slots=True)
-class JobVersions:
+class JobVersions(NamedTuple):
     """A job record: the job's versions, newest first; no versions stand for a tombstone."""
 
     name: str

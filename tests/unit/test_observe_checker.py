@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from test_shard_histories import Shaken
@@ -448,7 +447,7 @@ def test_jobs_older_than_history_are_those_of_the_ledger() -> None:
     later = Version(9, "r", definition("a", every="9s"), "", None, None)
     current = Version(5, "r", value, "", T0 - 70_000, None)
     in_pieces = Version(4, "r", definition("c"), "", None, None)
-    abandoned = replace(later, change=6)
+    abandoned = later._replace(change=6)
     written.fact(JobVersions("a", (later, abandoned, current)))
     written.fact(JobVersions("c", (in_pieces,)))
     written.fact(Change(4, T0 + 8000))
