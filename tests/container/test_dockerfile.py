@@ -129,6 +129,14 @@ def test_the_build_sees_what_it_copies_and_no_more() -> None:
     assert [name for name in seen if not fnmatch.filter([name], name) or not (PROJECT / name).exists()] == []
 
 
+def test_memory_is_bounded_in_the_image_as_in_the_units() -> None:
+    (bound,) = re.findall(
+        r"MALLOC_ARENA_MAX=\d+", " ".join(e.rest for e in instructions(TEXT) if e.name == "ENV")
+    )
+    for unit in (PROJECT / "systemd").glob("*.service"):
+        assert f"\nEnvironment={bound}\n" in unit.read_text(), unit.name
+
+
 def test_what_the_image_says_to_the_program_the_program_knows() -> None:
     named = re.findall(r"DISPATCHER_(\w+)=", " ".join(e.rest for e in instructions(TEXT) if e.name == "ENV"))
     assert [name for name in named if name.lower() not in Settings.model_fields] == []

@@ -1,8 +1,9 @@
 """`PYTHONPATH=tests python -m soak`: half an hour of load, edits and kills; then what is held, and the judge.
 
-One dispatcher and one worker live through all of it and are watched: memory, descriptors, threads. Another
-of each is killed again and again. In the end `dispatcher verify --ended` must find every planned fire
-committed once and ended once. Ends with 1 when anything is wrong; the logs stay in `.cache/soak` then.
+One dispatcher and one worker live through all of it, in the environment that their units set, and are
+watched: memory, descriptors, threads. Another of each is killed again and again. In the end `dispatcher
+verify --ended` must find every planned fire committed once and ended once. Ends with 1 when anything is
+wrong; the logs stay in `.cache/soak` then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +32,15 @@ from soak.watching import Growth, Watch, growth
 
 MINUTES = 30.0
 SETTLE_SECONDS = 180.0
+UNITS = {"run": "dispatcher.service", "work": "dispatcher-worker@.service"}
 _SESSION = ("--session-seconds", "3")
+
+
+def variables(command: str) -> dict[str, str]:
+    """Return what the unit that runs a command sets in its environment, but for our own settings."""
+    unit = (ROOT / "systemd" / UNITS[command]).read_text()
+    found = re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE)
+    return {name: value for name, value in found if not name.startswith("DISPATCHER_")}
 
 
 @dataclass
@@ -61,11 +71,11 @@ class Yard:
         work = ("dispatcher", "work", *common)
         effects = directory / "effects"
         self.steady = [
-            Process(name, directory, command, effects)
+            Process(name, directory, command, effects, variables(command[1]))
             for name, command in (("dispatcher", run), ("worker", work))
         ]
         self.doomed = [
-            Process(name, directory, command, effects)
+            Process(name, directory, command, effects, variables(command[1]))
             for name, command in (("doomed-dispatcher", run), ("doomed-worker", work))
         ]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from soak.__main__ import variables
 from soak.watching import Sample, growth, sample
 
 SECONDS = 1_800.0
@@ -59,3 +60,10 @@ def test_a_look_at_a_process_sees_what_it_holds() -> None:
     for pair in ends:
         for one in pair:
             os.close(one)
+
+
+@pytest.mark.parametrize("command", ["run", "work"])
+def test_what_is_watched_has_the_environment_of_its_unit(command: str) -> None:
+    found = variables(command)
+    assert "MALLOC_ARENA_MAX" in found
+    assert not [name for name in found if name.startswith("DISPATCHER_")], "settings are the rig's own"

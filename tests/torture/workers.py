@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from broker.cluster import ROOT, own_kafka
 from broker.process import ensure_topics
@@ -68,12 +69,21 @@ class Verdict:
 class Process:
     """One process of the installation, started again and again."""
 
-    def __init__(self, name: str, directory: Path, command: Sequence[str], effects: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        command: Sequence[str],
+        effects: Path,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self._log = directory / f"{name}.log"
         self._command = [sys.executable, "-X", "faulthandler", "-m", *command, "--instance", name]
         paths = [_TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._variables = {"DISPATCHER_LOG_FORMAT": "json", "PYTHONPATH": os.pathsep.join(paths)}
+        self._variables = {
+            **variables, "DISPATCHER_LOG_FORMAT": "json", "PYTHONPATH": os.pathsep.join(paths),
+        }  # fmt: skip
         self._effects = effects
         self._process: subprocess.Popen[bytes] | None = None
 
