@@ -26,7 +26,7 @@ _PATIENCE = 120
 
 def measure(world: World) -> list[Figure]:
     """Fire bursts, then send the last one by a plain loop to the same kind of reader."""
-    with world.installation() as names, world.installation() as copy:
+    with world.judged() as names, world.installation() as copy:
         ours = _bursts(world, names)
         world.tell(f"visible after {_listed(ours)} ms")
         passes, visible = _plain(world, names, copy)

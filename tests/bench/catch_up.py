@@ -67,7 +67,7 @@ def _turn(world: World) -> tuple[Settling, float]:
     file = world.directory / "schedule.json"
     jobs = world.scaled(JOBS)
     schedules.write(file, (schedules.job(number, every="1s", catchUp="all") for number in range(jobs)))
-    with world.installation() as names, world.installation() as copy:
+    with world.judged() as names, world.installation() as copy:
         _leave_behind(world, names, str(file))
         began = time.time() * 1000
         with world.dispatcher(names, file, "--catch-up-per-second", "0") as dispatcher:

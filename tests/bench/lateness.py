@@ -38,7 +38,7 @@ def _late(world: World, how: str, seconds: int, **fields: Any) -> list[float]:
     """Return how late each fire of so many seconds was visible, in milliseconds."""
     file = world.directory / "schedule.json"
     schedules.write(file, (schedules.job(number, every="1s", **fields) for number in range(RATE)))
-    with world.installation() as names, world.dispatcher(names, file) as dispatcher:
+    with world.judged() as names, world.dispatcher(names, file) as dispatcher:
         applied(dispatcher, 60)
         with Reader(world.bootstrap, lanes(names), world.directory / "seen") as reader:
             time.sleep(WARM_SECONDS)

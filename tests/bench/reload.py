@@ -39,7 +39,7 @@ def measure(world: World) -> list[Figure]:
     file = world.directory / "schedule.json"
     jobs, turns = world.scaled(JOBS), max(2, RELOADS * world.repeat // 3)
     _write(file, jobs, 0)
-    with world.installation() as names, world.dispatcher(names, file) as dispatcher:
+    with world.judged() as names, world.dispatcher(names, file) as dispatcher:
         applied(dispatcher, 120)
         time.sleep(10)
         topics = [*lanes(names), names.events]

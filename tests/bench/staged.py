@@ -40,7 +40,7 @@ def _landed(world: World, cron: str, bursts: int) -> Seen:
     file, jobs = world.directory / "schedule.json", world.scaled(JOBS)
     schedules.write(file, (schedules.job(number, cronTime=cron) for number in range(jobs)))
     _await_second(25, 60)
-    with world.installation() as names, world.dispatcher(names, file) as dispatcher:
+    with world.judged() as names, world.dispatcher(names, file) as dispatcher:
         applied(dispatcher, 60)
         _await_second(30, 60)
         with Watching(world.bootstrap, jobs * bursts, lanes(names)) as watching:
@@ -101,7 +101,7 @@ def _others(world: World, *flags: str) -> list[float]:
     burst = (schedules.job(number, cronTime=f"*/{EACH_SECONDS} * * * * *") for number in many)
     schedules.write(file, (*others, *burst))
     _await_second(EACH_SECONDS // 2, EACH_SECONDS)
-    with world.installation() as names, world.dispatcher(names, file, *flags) as dispatcher:
+    with world.judged() as names, world.dispatcher(names, file, *flags) as dispatcher:
         applied(dispatcher, 60)
         _await_second(EACH_SECONDS // 2, EACH_SECONDS)
         seen = [world.directory / name for name in ("seen", "seen-bursts")]

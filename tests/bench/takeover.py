@@ -65,7 +65,7 @@ def _rounds(
 ) -> list[tuple[float, float]]:
     """Let two replicas share the shards, end one, and time the other; again with a new one each time."""
     found = []
-    with world.installation() as names:
+    with world.judged() as names:
         file = _schedule(world.directory / f"{names.prefix}.json")
         makes = iter(range(count + 1))
 
@@ -98,7 +98,7 @@ def _rounds(
 def _restarts(world: World, count: int) -> list[tuple[float, float]]:
     """Kill the only replica and start it again at once; time it from its start."""
     found = []
-    with world.installation() as names:
+    with world.judged() as names:
         file = _schedule(world.directory / f"{names.prefix}.json")
         daemon = world.dispatcher(names, file, "--log-level", "debug")
         with daemon:

@@ -65,7 +65,7 @@ def _takeovers(world: World, jobs: int, turns: int) -> list[Takeover]:
         entry.update(every="1s", jitterSeconds=JITTER_SECONDS)
     schedules.write(file, entries)
     found = []
-    with world.installation() as names:
+    with world.judged() as names:
         here, there = (_replica(world, names, file, name) for name in ("a", "b"))
         with contextlib.ExitStack() as running:
             running.enter_context(here)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -42,11 +45,32 @@ class World:
         finally:
             self._delete(names)
 
+    @contextmanager
+    def judged(self) -> Iterator[TopicNames]:
+        """Create the topics of an installation; at its end `dispatcher verify` says that nothing is wrong."""
+        with self.installation() as names:
+            yield names
+            self._verify(names)
+
     def dispatcher(self, names: TopicNames, schedule: Path, *flags: str) -> Dispatcher:
         """Return a dispatcher that is not started yet."""
         return Dispatcher(
             self.bootstrap, names.prefix, schedule, self.directory / f"{names.prefix}.log", *flags
         )
+
+    def _verify(self, names: TopicNames) -> None:
+        place = ("--bootstrap-servers", self.bootstrap, "--prefix", names.prefix)
+        done = subprocess.run(
+            [sys.executable, "-m", "dispatcher", "verify", "--json", *place],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise AssertionError(
+                f"verify ended with {done.returncode}: {done.stdout[:4000]} {done.stderr[-2000:]}"
+            )
+        facts = json.loads(done.stdout)
+        counts = ", ".join(f"{facts[name]} {name}" for name in ("planned", "committed", "skipped", "pending"))
+        self.tell(f"verify finds nothing wrong: {counts}")
 
     def _delete(self, names: TopicNames) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
