@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import time
 import urllib.request
@@ -18,6 +20,7 @@ from typing import Any
 from broker.cluster import ROOT, own_kafka
 from broker.tools import committed
 
+from dispatcher.cli.exits import WRONG_USAGE
 from systemd.machine import Failed, Machine
 
 DISPATCHER, WORKER = "dispatcher.service", "dispatcher-worker@9465.service"
@@ -37,9 +40,9 @@ def main() -> int:
     with own_kafka() as kafka, Machine(root, ROOT) as machine:
         trial = Trial(machine, kafka.bootstrap)
         for step in (
-            trial.install, trial.owners, trial.units, trial.start, trial.credentials, trial.reload,
-            trial.work, trial.figures, trial.killed, trial.hanging, trial.invalid, trial.unreachable,
-            trial.upgrade, trial.stop, trial.uninstall,
+            trial.install, trial.owners, trial.units, trial.start, trial.credentials, trial.roles,
+            trial.reload, trial.work, trial.figures, trial.killed, trial.hanging, trial.invalid,
+            trial.unreachable, trial.upgrade, trial.stop, trial.uninstall,
         ):  # fmt: skip
             began = time.monotonic()
             try:
@@ -123,6 +126,26 @@ class Trial:
             limits,
         )
         return folder
+
+    def roles(self) -> str:
+        """A command that is no service gets the secrets of its role as the example says."""
+        page = (ROOT / "systemd/examples/credentials.md").read_text(encoding="utf-8")
+        (wrapper,) = re.findall(r"^dispatcher_as\(\) \{.*?^\}$", page, re.MULTILINE | re.DOTALL)
+        folder = self._machine.path(f"{ETC}/credentials/setup")
+        folder.mkdir(mode=0o700)
+        (folder / "kafka.client.rack").write_text("of-setup\n", encoding="utf-8")
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            text = f'{wrapper.replace("sudo ", "")}\ndispatcher_as setup "$@"'
+            return self._machine.run("bash", "-c", text, "bash", *words)
+
+        shown = run("settings")
+        expect("kafka.client.rack\tof-setup\tcredential kafka.client.rack" in shown.stdout, str(shown))
+        checked = run("topics", "check")
+        expect(checked.returncode == 0, str(checked))
+        refused = run("topics", "check", "--no-such-flag")
+        expect(refused.returncode == WRONG_USAGE, str(refused))
+        return checked.stdout.strip().split("\n")[-1]
 
     def reload(self) -> str:
         job = {"jobName": "who", "every": "1s", "job": "shell", "payload": {"command": ["/usr/bin/id"]}}
