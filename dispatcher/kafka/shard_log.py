@@ -125,7 +125,7 @@ class KafkaShardLog:
             yield [(one.key() or b"", one.value()) for one in some], min(last + 1, until)
 
     def epoch(self) -> Epoch | None:
-        """Return the epoch of the producer, which the library tells two seconds or so after `fence`."""
+        """Return the epoch of the producer, which the library tells some seconds after `fence`."""
         return None if self._transactor is None else self._transactor.epoch()
 
     def close(self) -> None:
