@@ -138,7 +138,7 @@ class Site:
 
     def decisions(self) -> set[Decision]:
         """Return what the broker decided so far."""
-        log = (self.cluster.nodes[0]._directory / "server.log").read_text(errors="replace")
+        log = (self.cluster.nodes[0].directory / "server.log").read_text(errors="replace")
         return {
             Decision(
                 found["user"], found["what"] == "Allowed", found["operation"], found["kind"], found["name"],
