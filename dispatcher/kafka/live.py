@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -36,6 +36,8 @@ from dispatcher.kafka.reading import headers_in, take
 from dispatcher.kafka.rights import Kind, Operation, lack
 
 _PAUSE_SECONDS = 0.1
+
+Answer = TypeVar("Answer")
 
 
 class Seen(NamedTuple):
@@ -176,22 +178,35 @@ def _partitions(consumer: Consumer, topics: Sequence[str], seconds: float) -> li
 def _starts(
     consumer: Consumer, partitions: list[TopicPartition], since: Instant | None, seconds: float
 ) -> list[TopicPartition]:
+    until = time.monotonic() + seconds
     if since is None:
-        until = time.monotonic() + seconds
         return [_at(each, _end(consumer, each, until)) for each in partitions]
     if since <= 0:
         return [_at(each, OFFSET_BEGINNING) for each in partitions]
-    found = consumer.offsets_for_times([_at(each, since) for each in partitions], timeout=seconds)
+    asked = [_at(each, since) for each in partitions]
+    found = _told(consumer, until, lambda left: _of_times(consumer, asked, left))
     return [_at(each, each.offset if each.offset >= 0 else OFFSET_END) for each in found]
 
 
+def _of_times(consumer: Consumer, asked: list[TopicPartition], seconds: float) -> list[TopicPartition]:
+    found = list(consumer.offsets_for_times(asked, timeout=seconds))
+    for each in found:
+        if each.error is not None:  # its offset says nothing then, not even that there is none
+            raise KafkaException(each.error)
+    return found
+
+
 def _end(consumer: Consumer, partition: TopicPartition, until: float) -> int:
-    """Return the end of a partition; one just created may be without a leader for a moment."""
+    return int(
+        _told(consumer, until, lambda left: consumer.get_watermark_offsets(partition, timeout=left))[1]
+    )
+
+
+def _told(consumer: Consumer, until: float, ask: Callable[[float], Answer]) -> Answer:
+    """Ask brokers until they tell: a partition may be without a leader, or a new client not know it yet."""
     while True:
         try:
-            return int(
-                consumer.get_watermark_offsets(partition, timeout=max(0.1, until - time.monotonic()))[1]
-            )
+            return ask(max(0.1, until - time.monotonic()))
         except KafkaException:
             if time.monotonic() >= until:
                 raise
