@@ -29,7 +29,8 @@ run: $(READY) ## Set up and run the demo on the embedded broker for a minute (FO
 
 test: $(READY) $(KAFKA_LIBS) ## Set up, start a real Kafka and run every test but the long ones
 	@status=0; $(BIN)/pytest -m "not long" -n auto --dist worksteal tests/unit tests/simulation || status=1; \
-	$(BIN)/pytest -m "not long" --ignore tests/unit --ignore tests/simulation || status=1; exit $$status
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile $(addprefix --ignore tests/,unit simulation torture) || status=1; \
+	$(BIN)/pytest -m "not long" tests/torture || status=1; exit $$status
 
 unit: $(READY) ## Run the unit tests alone: no broker
 	$(BIN)/pytest -m "not long" tests/unit

@@ -5,46 +5,43 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 from broker.cluster import Cluster, NoKafka, own_kafka, running_kafka
 from broker.postgres import NoPostgres, running_postgres
 
-_MISSING = pytest.StashKey[str]()
-_MISSING_POSTGRES = pytest.StashKey[str]()
+_NO_KAFKA, _NO_POSTGRES = "no Kafka: ", "no PostgreSQL: "
 
 
 @pytest.fixture(scope="session")
-def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
+def kafka() -> Iterator[str]:
     """The bootstrap address of a real Apache Kafka that all tests share."""
     try:
         with running_kafka() as bootstrap:
             yield bootstrap
     except NoKafka as lack:
-        _without_kafka(request.config, str(lack))
+        _without(_NO_KAFKA, lack)
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The address of a real PostgreSQL, user and password included."""
     try:
         with running_postgres() as dsn:
             yield dsn
     except NoPostgres as lack:
-        request.config.stash[_MISSING_POSTGRES] = str(lack)
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"no PostgreSQL in CI: {lack}", pytrace=False)
-        pytest.skip(f"no PostgreSQL: {lack}")
+        _without(_NO_POSTGRES, lack)
 
 
 @pytest.fixture(scope="session")
-def spare_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def spare_cluster() -> Iterator[Cluster]:
     """A second Kafka for the tests that mistreat theirs."""
     try:
         with own_kafka() as cluster:
             yield cluster
     except NoKafka as lack:
-        _without_kafka(request.config, str(lack))
+        _without(_NO_KAFKA, lack)
 
 
 @pytest.fixture
@@ -61,18 +58,20 @@ def prefix() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly that the promise itself was not tested."""
-    if lack := config.stash.get(_MISSING, ""):
+    skipped = terminalreporter.stats.get("skipped", [])
+    why = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped}
+    for lack in sorted(one for one in why if one.startswith(_NO_KAFKA)):
         terminalreporter.section("NO KAFKA: the tests on a real broker did NOT run", red=True, bold=True)
         terminalreporter.line(f"{lack}; or give an address in DISPATCHER_TEST_BOOTSTRAP")
-    if lack := config.stash.get(_MISSING_POSTGRES, ""):
+    for lack in sorted(one for one in why if one.startswith(_NO_POSTGRES)):
         terminalreporter.section("NO POSTGRESQL: its tests did NOT run", red=True, bold=True)
         terminalreporter.line(lack)
 
 
-def _without_kafka(config: pytest.Config, lack: str) -> None:
-    config.stash[_MISSING] = lack
+def _without(what: str, lack: Exception) -> NoReturn:
+    """Fail on a build machine, skip elsewhere; what is skipped for is told at the end, by any process."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"no Kafka in CI: {lack}", pytrace=False)
-    pytest.skip(f"no Kafka: {lack}")
+        pytest.fail(f"{what}{lack} (in CI nothing is skipped for that)", pytrace=False)
+    pytest.skip(f"{what}{lack}")
