@@ -128,6 +128,9 @@ def freeze(site: Site, chance: random.Random) -> int:
         end = time.monotonic() + _HIT_S
         while not replica.frozen and time.monotonic() < end:
             time.sleep(0.02)
+        if not replica.frozen:  # it could still come to the place, and stop there with nobody to let it go on
+            site.kill(replica)
+            return 1
         seconds = SESSION_S + chance.uniform(1, 4)
     else:
         seconds = chance.choice((chance.uniform(0.1, 3), SESSION_S + chance.uniform(1, 4)))
