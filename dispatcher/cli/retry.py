@@ -138,7 +138,10 @@ def _words(one: Command, outcome: Outcome) -> str:
         return f"is tried again, as attempt {one.attempt}"
     if outcome.repeated[one.id] is None:
         return "was tried again by this id before: nothing is done"
-    return f"is tried again, as attempt {one.attempt}; that was asked for before, and is done once"
+    return (
+        f"was to be tried again as attempt {one.attempt} before: that goes out once, or not at all where it"
+        " was cancelled meanwhile"
+    )
 
 
 def conclude(what: str, outcome: Outcome, impossible: Mapping[str, str], timeout: float) -> None:
