@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
-from broker.cluster import Cluster, NoKafka, own_kafka, running_kafka
+from broker.cluster import QUICK, Cluster, NoKafka, own_kafka, running_kafka
 from broker.postgres import NoPostgres, running_postgres
 
 _NO_KAFKA, _NO_POSTGRES = "no Kafka: ", "no PostgreSQL: "
@@ -38,7 +38,7 @@ def postgres() -> Iterator[str]:
 def spare_cluster() -> Iterator[Cluster]:
     """A second Kafka for the tests that mistreat theirs."""
     try:
-        with own_kafka() as cluster:
+        with own_kafka(settings=QUICK) as cluster:
             yield cluster
     except NoKafka as lack:
         _without(_NO_KAFKA, lack)

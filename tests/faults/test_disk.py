@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from broker.cluster import Cluster, NoKafka, own_kafka
+from broker.cluster import QUICK, Cluster, NoKafka, own_kafka
 from broker.process import ensure_topics, until
 from broker.test_daemon_faults import Place, job, now
 
@@ -100,7 +100,7 @@ def test_f14_a_full_disk_stops_the_broker_and_costs_no_fire_once_there_is_room(
 
 @pytest.mark.long
 def test_f12_below_the_least_copies_in_sync_nothing_counts_as_done(prefix: str, tmp_path: Path) -> None:
-    with own_kafka(3) as cluster:
+    with own_kafka(3, QUICK) as cluster:
         ensure_topics(cluster.bootstrap, prefix, "--replication", "3")
         place = Place(cluster.bootstrap, prefix, tmp_path)
         with running(place) as scene:

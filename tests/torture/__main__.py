@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from broker.cluster import ROOT, own_kafka
+from broker.cluster import QUICK, ROOT, USUAL, own_kafka
 
 from torture.phases import Outcome, phases
 from torture.report import as_json, seldom, table
@@ -59,7 +59,7 @@ def main() -> int:
     for nodes in (1, 3):
         mine = [phase for phase in wanted if phase.nodes == nodes]
         if mine:
-            with own_kafka(nodes) as cluster:
+            with own_kafka(nodes, QUICK if nodes > 1 else USUAL) as cluster:
                 outcomes += run_phases(mine, cluster, plan)
     wrong = [f"{one.phase}: {each}" for one in outcomes for each in one.wrong]
     if any(one.phase == "failpoint" for one in outcomes):

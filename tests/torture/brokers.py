@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from broker.cluster import Cluster
+from broker.cluster import Cluster, Node
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -17,9 +17,14 @@ _WHOLE_S = 60.0
 
 def pause(cluster: Cluster, chance: random.Random) -> None:
     """Freeze one broker for a moment, or for longer than transactions may last."""
-    node = chance.choice(cluster.nodes)
+    seconds = chance.choice((chance.uniform(0.1, 1), chance.uniform(1, 5), 12.0))
+    freeze(chance.choice(cluster.nodes), seconds)
+
+
+def freeze(node: Node, seconds: float) -> None:
+    """Freeze a broker for so long."""
     node.send(signal.SIGSTOP)
-    time.sleep(chance.choice((chance.uniform(0.1, 1), chance.uniform(1, 5), 12.0)))
+    time.sleep(seconds)
     node.send(signal.SIGCONT)
 
 

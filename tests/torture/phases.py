@@ -61,7 +61,7 @@ def phases() -> tuple[Phase, ...]:
         Phase("storm", some, 0.05, (2, 6), edit=faults.storm),
         Phase("clock", faults.step_clock, 0.04, (0.5, 2)),
         Phase("rolling", faults.roll, 0.04, (1, 3)),
-        Phase("broker-pause", some, 0.01, (10, 20), broker=brokers.pause),
+        Phase("broker-pause", some, 0.01, (10, 20), broker=brokers.pause, may_hang=True),
         Phase("broker-restart", some, 0.01, (10, 20), broker=brokers.restart, may_hang=True),
         Phase("kill-3", some, 0.10, (2, 6), nodes=3),
         Phase("failpoint-3", points(), 0.08, (0.1, 1), nodes=3),

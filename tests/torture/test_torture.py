@@ -7,10 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from broker.cluster import Cluster, own_kafka
+from broker.cluster import QUICK, Cluster, own_kafka
 
 from torture import brokers, faults
-from torture.brokers import pause
 from torture.faults import AtFailpoints, Round
 from torture.phases import Phase, Scene
 from torture.points import POINTS
@@ -36,20 +35,20 @@ class Each:
         return int(self._points.next(site, chance)[1])
 
 
-def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(
-    own_cluster: Cluster, prefix: str, tmp_path: Path
-) -> None:
+def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(prefix: str, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
 
-    def freeze_broker(_site: Site, chance: random.Random) -> int:
-        pause(own_cluster, chance)
+    def freeze_broker(site: Site, chance: random.Random) -> int:
+        brokers.freeze(cluster.nodes[0], chance.uniform(0.1, 5))  # no longer than its controller waits for it
+        site.note("broker")
         return 1
 
     others: list[Round] = [faults.freeze, faults.step_clock, freeze_broker, faults.kill_all, faults.roll]
     count = len(POINTS) + len(others)
-    sites = [Site(own_cluster.bootstrap, f"{prefix}-{n}", tmp_path, Shape(2, 2)) for n in range(3)]
     phase = Phase("each", Each(others), 1, (0, 0.5), edit=faults.edit_when_due)
-    outcome = Scene(phase, own_cluster, sites, print).run(count, 150, random.Random(seed))
+    with own_kafka() as cluster:
+        sites = [Site(cluster.bootstrap, f"{prefix}-{n}", tmp_path, Shape(2, 2)) for n in range(3)]
+        outcome = Scene(phase, cluster, sites, print).run(count, 150, random.Random(seed))
     assert outcome.wrong == [], f"seed {seed}"
     missing = set(POINTS) - outcome.hits.keys()
     assert not missing, f"seed {seed}: not hit: {missing}"
@@ -65,7 +64,7 @@ def test_nothing_is_lost_or_doubled_while_brokers_of_three_die(prefix: str, tmp_
         next(rounds)(cluster, chance)
 
     phase = Phase("brokers", faults.kill_some, 1, (3, 8), nodes=3, broker=mistreat)
-    with own_kafka(3) as cluster:
+    with own_kafka(3, QUICK) as cluster:
         sites = [Site(cluster.bootstrap, prefix, tmp_path, Shape(2, 2))]
         outcome = Scene(phase, cluster, sites, print).run(3, 90, random.Random(seed))
     assert outcome.wrong == [], f"seed {seed}"
