@@ -101,5 +101,6 @@ def _why(consumer: Consumer, start: TopicPartition, until: int) -> str:
         return "its leader answers, but sends nothing; it is tried again"
     return (
         f"a transaction is open at offset {stable}. If it stays so, a broker lost the transaction's marker"
-        " (Kafka 4.3 can while it starts, KAFKA-20734): find it with `kafka-transactions.sh find-hanging`"
+        " (Kafka 4.3 can while it starts, or its controller gives it up, KAFKA-20734): find it with"
+        " `kafka-transactions.sh find-hanging`"
     )
