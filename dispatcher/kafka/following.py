@@ -26,7 +26,7 @@ class Following:
         self._consumer = Consumer(config.follower(connection))
 
     def add(self, partition: int, offset: int) -> None:
-        """Read a partition from an offset on (`OFFSET_BEGINNING` is one)."""
+        """Read a partition from an offset on; a number, for the library may answer late what others are."""
         self._consumer.incremental_assign([TopicPartition(self.topic, partition, offset)])
 
     def remove(self, partition: int) -> None:

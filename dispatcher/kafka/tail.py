@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import OFFSET_BEGINNING, Message
+from confluent_kafka import Message
 
 from dispatcher.core.job import Job, JobReader
 from dispatcher.core.ledger import Owner
@@ -23,14 +23,15 @@ from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE, unread
 from dispatcher.kafka.following import Following
 from dispatcher.kafka.stands import Stands
+from dispatcher.ports import LogEnds
 from dispatcher.service import Loop, Looped
 
 _LOG = logging.getLogger("dispatcher.kafka")
 _DAY_MS = 86_400_000
 _LOOKS_PER_LIMIT = 10
 _REHEARSED_EVERY_S = 30.0
-_LAST_RECORDS = -2_000 - 100
-"""As the library calls the last hundred records; every transaction ends with where the shard stands."""
+_LAST_RECORDS = 100
+"""So many are read of a partition whose copy was given away: every transaction ends with a position."""
 _DECODED_AT_ONCE = 500
 """Jobs that are decoded before another thread may ask for a copy: some ten milliseconds."""
 
@@ -188,35 +189,40 @@ class LedgerTail(Looped):
             if found is not wanted.get(shard, _GIVEN_AWAY):
                 self._following.remove(shard)
                 del self._assigned[shard]
-        for shard in given_away - self._assigned.keys():
-            self._following.add(shard, _LAST_RECORDS)
-            self._assigned[shard] = _GIVEN_AWAY
-        new = {shard: found for shard, found in wanted.items() if shard not in self._assigned}
-        for shard, found in new.items():
-            self._aim(shard, found)
-        for shard in new:
-            self._following.add(shard, OFFSET_BEGINNING)
-        self._assigned.update(new)
+        new = {**dict.fromkeys(given_away, _GIVEN_AWAY), **wanted}
+        aims = {shard: self._aim(shard) for shard in new if shard not in self._assigned}
+        for shard, ends in aims.items():
+            if ends is not None:
+                self._begin(shard, new[shard], ends)
 
-    def _aim(self, shard: int, found: _Followed) -> None:
-        """Learn where the end is, which brokers announce only after a fetch that found nothing.
+    def _aim(self, shard: int) -> LogEnds | None:
+        """Learn where a partition begins and ends; None while no broker tells: it is asked again.
 
-        An answer would wait for the fetches before it, so they begin afterwards.
+        An answer would wait for the fetches before it, so they begin afterwards. They begin at offsets, never
+        at "the beginning" or "the last": the library asks for what those are by itself, and a question of an
+        earlier reading of the partition, answered late, would move the present one.
         """
         if self._loop.stopping:
-            return
+            return None
         self._loop.motion.moved()
-        ends = self._following.committed_ends(shard)
-        if ends is not None:
-            found.goal = ends.high
-            found.copy.next = ends.high if ends.low == ends.high else 0
+        return self._following.committed_ends(shard)
+
+    def _begin(self, shard: int, found: _Followed, ends: LogEnds) -> None:
+        if found is _GIVEN_AWAY:
+            self._following.add(shard, max(ends.low, ends.high - _LAST_RECORDS))
+        else:
+            with self._lock:
+                if self._copies.get(shard) is not found:
+                    return
+                found.goal, found.copy.next = ends.high, ends.low
+            self._following.add(shard, ends.low)
+        self._assigned[shard] = found
 
     def _reached(self) -> list[int]:
         """Return the shards whose copies first reached the end; call it with the lock held."""
         reached = []
         for shard, found in self._assigned.items():
             if not found.caught_up and found.goal is not None and found is self._copies.get(shard):
-                found.copy.next = max(found.copy.next, self._following.position(shard))
                 found.caught_up = found.copy.next >= found.goal
                 if found.caught_up:
                     reached.append(shard)
@@ -224,7 +230,7 @@ class LedgerTail(Looped):
 
     def _apply(self, messages: list[Message]) -> None:
         """Take a batch in. Records of partitions that were given away meanwhile are nobody's."""
-        records: dict[int, list[RawRecord]] = {}
+        records: dict[int, list[Message]] = {}
         said: list[Message] = []
         away = {shard for shard, found in self._assigned.items() if found is _GIVEN_AWAY}
         for message in messages:
@@ -233,7 +239,7 @@ class LedgerTail(Looped):
                 continue
             self.stands.note(message)
             if (shard := message.partition() or 0) not in away:
-                records.setdefault(shard, []).append((message.key() or b"", message.value()))
+                records.setdefault(shard, []).append(message)
         for shard, some in records.items():
             if (found := self._current(shard)) is not None and not found.unfit:
                 self._take(shard, found, some)
@@ -245,10 +251,14 @@ class LedgerTail(Looped):
         found = self._copies.get(shard)
         return found if found is self._assigned.get(shard) else None
 
-    def _take(self, shard: int, found: _Followed, records: list[RawRecord]) -> None:
-        after = max(found.copy.next, self._following.position(shard))
+    def _take(self, shard: int, found: _Followed, messages: list[Message]) -> None:
+        """Take records in. One that comes again, from before where the copy stands, would be old for new."""
+        new = [one for one in messages if (one.offset() or 0) >= found.copy.next]
+        if not new:
+            return
+        records: list[RawRecord] = [(one.key() or b"", one.value()) for one in new]
         try:
-            found.copy.take(records, after)
+            found.copy.take(records, max((new[-1].offset() or 0) + 1, self._following.position(shard)))
         except LedgerUnfit as error:
             self._give_up(shard, found, error)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -109,6 +111,36 @@ def test_a_copy_equals_a_fresh_read_tombstones_and_aborted_records_included(
     eventually(lambda: reached(tail, end))
     warmed, after = handed_over(tail)
     assert (warmed.timers, warmed.position, after) == (state.timers, state.position, end)
+
+
+def test_a_copy_begun_anew_while_its_broker_is_frozen_is_whole(own_cluster: Cluster, prefix: str) -> None:
+    topics = TopicNames(prefix)
+    create(own_cluster.bootstrap, topics.ledger, 2, cleanup_policy="compact")
+    connection = Connection(own_cluster.bootstrap)
+    log = KafkaShardLog(connection, topics, SHARD)
+    log.fence()
+    for begin in range(0, 1_000, 250):
+        log.commit([put(topics, timer(f"k{number}")) for number in range(begin, begin + 250)])
+    end = log.ends().high
+    log.close()
+    tail = LedgerTail(connection, topics, unexpected)
+    tail.follow(SHARD)
+    tail.start()
+    eventually(lambda: reached(tail, end))
+    for frozen in (0.0, 0.1):
+        away = threading.Timer(frozen, own_cluster.pause)
+        away.start()
+        tail.hand_over(SHARD)
+        away.join()
+        time.sleep(2.5)  # the broker's silence: what the library has asked meanwhile is to be answered late
+        tail.follow(SHARD)
+        time.sleep(1.5)
+        own_cluster.resume()
+        eventually(lambda: reached(tail, end))
+        with tail._lock:
+            assert len(tail._copies[SHARD].copy.state().timers) == 1_000
+    tail.stop()
+    assert tail.join(Deadline(10))
 
 
 def test_a_copy_that_was_given_away_grows_no_more_and_may_be_followed_again(
