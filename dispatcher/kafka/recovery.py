@@ -31,7 +31,7 @@ from dispatcher.core.message import TopicNames
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
-from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, error_of, text_of
+from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, TOPIC_REFUSED, error_of, text_of
 from dispatcher.kafka.letting_go import close_reader
 from dispatcher.kafka.reading import take
 from dispatcher.kafka.recovery_gather import Gathered, fire_of, headers_of
@@ -267,7 +267,8 @@ class Look:
         )
 
 
-_OVER = frozenset({END_OF_PARTITION}) | NO_TOPIC
+_OVER = frozenset({END_OF_PARTITION}) | TOPIC_REFUSED
+"""A topic was there a moment ago: "unknown" says that no broker leads it now, not that nothing is in it."""
 
 
 def members_of(connection: Connection, group: str, seconds: float) -> tuple[str, ...]:
