@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -783,3 +785,22 @@ def test_a_failed_transaction_is_not_the_end_of_a_thread() -> None:
     bench.thread.stop()
     assert bench.thread.join(Deadline(10))
     assert bench.ended == []
+
+
+def test_what_was_garbage_when_a_change_came_into_force_does_not_stay() -> None:
+    class Circle:
+        itself: Circle
+
+    bench = Bench()
+    bench.started(job("a"))
+    gc.disable()
+    try:
+        circle = Circle()
+        circle.itself = circle
+        left = weakref.ref(circle)
+        del circle
+        bench.offer(job("a"), job("b"), revision="r2")
+        bench.rest()
+        assert left() is None, "frozen with what is in force, no collection finds it"
+    finally:
+        gc.enable()
