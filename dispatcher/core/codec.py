@@ -46,7 +46,7 @@ CURSOR_KEY = b"cursor"
 IDENTITY_KEY = b"identity"
 OWNER_KEY = b"owner"
 JOB_PREFIX = b"job/"
-_LINES_KEPT = 8192
+_LINES_KEPT = 2048
 
 
 def encode(fact: Fact) -> tuple[bytes, bytes | None]:
