@@ -32,6 +32,8 @@ _LOOKS_PER_LIMIT = 10
 _REHEARSED_EVERY_S = 30.0
 _LAST_RECORDS = 100
 """So many are read of a partition whose copy was given away: every transaction ends with a position."""
+_AIMS_APART_S = 2.0
+"""How soon brokers that told nothing are asked again: it takes a second from all the other partitions."""
 _DECODED_AT_ONCE = 500
 """Jobs that are decoded before another thread may ask for a copy: some ten milliseconds."""
 
@@ -88,6 +90,7 @@ class LedgerTail(Looped):
         self._lock = threading.Lock()
         self._reader = JobReader()
         self._next_rehearsal = 0.0
+        self._next_aim = 0.0
         self.stands = Stands()
         """Where each shard stands, owned or not."""
         self._ever: set[int] = set()
@@ -189,8 +192,12 @@ class LedgerTail(Looped):
             if found is not wanted.get(shard, _GIVEN_AWAY):
                 self._following.remove(shard)
                 del self._assigned[shard]
+        if time.monotonic() < self._next_aim:
+            return
         new = {**dict.fromkeys(given_away, _GIVEN_AWAY), **wanted}
         aims = {shard: self._aim(shard) for shard in new if shard not in self._assigned}
+        if None in aims.values():
+            self._next_aim = time.monotonic() + _AIMS_APART_S
         for shard, ends in aims.items():
             if ends is not None:
                 self._begin(shard, new[shard], ends)
