@@ -30,7 +30,7 @@ from dispatcher.kafka.faults import (
     unread,
 )
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.kafka.reading import headers_in, take
+from dispatcher.kafka.reading import headers_in, offsets_at, take
 from dispatcher.kafka.rights import Operation
 
 Partition = tuple[str, int]
@@ -90,7 +90,7 @@ class HistoryReader:
         chosen = [TopicPartition(topic, number, instant) for topic, number in extents]
         consumer = Consumer(config.reader(self._connection))
         try:
-            found = consumer.offsets_for_times(chosen, timeout=self._seconds) if chosen else []
+            found = offsets_at(consumer, chosen, self._seconds) if chosen else []
         except KafkaException as failure:
             raise self._unreachable(error_of(failure)) from failure
         finally:

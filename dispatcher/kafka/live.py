@@ -32,7 +32,7 @@ from dispatcher.kafka.faults import (
     unread,
 )
 from dispatcher.kafka.letting_go import close_reader, let_go
-from dispatcher.kafka.reading import headers_in, take
+from dispatcher.kafka.reading import headers_in, offsets_at, take
 from dispatcher.kafka.rights import Kind, Operation, lack
 
 _PAUSE_SECONDS = 0.1
@@ -184,16 +184,8 @@ def _starts(
     if since <= 0:
         return [_at(each, OFFSET_BEGINNING) for each in partitions]
     asked = [_at(each, since) for each in partitions]
-    found = _told(consumer, until, lambda left: _of_times(consumer, asked, left))
+    found = _told(consumer, until, lambda left: offsets_at(consumer, asked, left))
     return [_at(each, each.offset if each.offset >= 0 else OFFSET_END) for each in found]
-
-
-def _of_times(consumer: Consumer, asked: list[TopicPartition], seconds: float) -> list[TopicPartition]:
-    found = list(consumer.offsets_for_times(asked, timeout=seconds))
-    for each in found:
-        if each.error is not None:  # its offset says nothing then, not even that there is none
-            raise KafkaException(each.error)
-    return found
 
 
 def _end(consumer: Consumer, partition: TopicPartition, until: float) -> int:

@@ -64,6 +64,18 @@ def take(consumer: Consumer, seconds: float) -> list[Message]:
     return [] if first is None else [first, *consumer.consume(BATCH, 0.0)]
 
 
+def offsets_at(consumer: Consumer, asked: list[TopicPartition], seconds: float) -> list[TopicPartition]:
+    """Return the first offsets at instants (negative: none is so late). Raises KafkaException.
+
+    An error told of a single partition is raised, too: its offset would look as if nothing were there.
+    """
+    found = list(consumer.offsets_for_times(asked, timeout=seconds))
+    for each in found:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return found
+
+
 def headers_in(message: Message) -> Headers:
     """Return the headers of a record; the library raises for names that are not UTF-8."""
     try:

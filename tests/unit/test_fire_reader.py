@@ -1,4 +1,4 @@
-"""A reader that begins at an instant asks on while brokers do not know a partition yet."""
+"""Who asks for the offsets at an instant does not take an error of a partition for its emptiness."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from dispatcher.errors import KafkaUnreachable
-from dispatcher.kafka import live
+from dispatcher.kafka import history, live
 from dispatcher.kafka.config import Connection
+from dispatcher.kafka.history import Extent, HistoryReader
 from dispatcher.kafka.live import FireReader
 
 UNKNOWN = KafkaError._UNKNOWN_PARTITION
@@ -67,3 +68,11 @@ def test_one_that_stays_unknown_is_told_when_the_time_is_over(monkeypatch: pytes
     with pytest.raises(KafkaUnreachable, match="_UNKNOWN_PARTITION"):
         read(monkeypatch, consumer, 0.0)
     assert consumer.assigned == []
+
+
+def test_history_takes_an_error_of_one_partition_for_no_emptiness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "Consumer", lambda _: Hesitant([found(UNKNOWN)]))
+    with pytest.raises(KafkaUnreachable, match="_UNKNOWN_PARTITION"):
+        HistoryReader(Connection("nowhere:9092"), 1.0).since(
+            {("t", 0): Extent(0, 20), ("t", 1): Extent(0, 9)}, 5
+        )
