@@ -136,7 +136,6 @@ def load_zone(key: str) -> Zone:
 
 
 @cache
-@cache
 def tzdata_version() -> str:
     """Return the release of the packaged zone data, e.g. `2026.6`; with it results may change."""
     return version("tzdata")
