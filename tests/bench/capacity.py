@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from bench import process, schedules
 from bench.disk import on_disk
 from bench.figure import Figure
 from bench.harness import alone
+from bench.ready import taken
 from bench.world import SHARDS, World, applied
 from dispatcher.core.message import TopicNames
 
@@ -76,16 +76,10 @@ def _live(world: World, names: TopicNames, file: Path) -> tuple[float, float, fl
         dispatcher.terminate(60)
         behind, began = len(dispatcher.text()), time.monotonic()
         dispatcher.start()
-        until(lambda: _taken(dispatcher.text()[behind:]) == SHARDS, "every shard is taken again", 120)
+        until(lambda: len(taken(dispatcher, behind)) == SHARDS, "every shard is taken again", 120)
         again = time.monotonic() - began
         dispatcher.terminate(60)
     return in_force, memory, again
-
-
-def _taken(log: str) -> int:
-    """Return how many shards a piece of log tells to be taken."""
-    whole = (line for line in log.splitlines() if line.startswith("{") and line.endswith("}"))
-    return len({told["shard"] for told in map(json.loads, whole) if told["event"] == "shard.taken"})
 
 
 if __name__ == "__main__":

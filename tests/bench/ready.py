@@ -81,13 +81,13 @@ def _start(daemon: Dispatcher) -> Start:
     """Start a dispatcher; return what it took until it had taken every shard."""
     behind, began = len(daemon.text()), time.time()
     with daemon:
-        until(lambda: len(_taken(daemon, behind)) == SHARDS, "every shard is taken", 60)
+        until(lambda: len(taken(daemon, behind)) == SHARDS, "every shard is taken", 60)
         processor = spent(daemon.pid).total
         daemon.terminate(30)
-    return Start(max(_taken(daemon, behind).values()) - began, processor)
+    return Start(max(taken(daemon, behind).values()) - began, processor)
 
 
-def _taken(daemon: Dispatcher, behind: int) -> dict[int, float]:
+def taken(daemon: Dispatcher, behind: int) -> dict[int, float]:
     """Return when each shard was taken since a place in the log."""
     found: dict[int, float] = {}
     for line in daemon.text()[behind:].splitlines():
