@@ -62,7 +62,7 @@ def quiet() -> Iterator[None]:
     try:
         with (
             patch.object(state, "JobReader", lambda: READER),
-            patch.object(shard_thread, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None)),
+            patch.object(shard_thread, "gc", SimpleNamespace(collect=lambda _: 0, freeze=lambda: None)),
             patch.object(shard_thread, "random", Chance),
             patch.object(shard_thread, "Loop", Still),
             patch.object(Counting, "show", lambda *_: None),
