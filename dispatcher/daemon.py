@@ -35,6 +35,7 @@ from dispatcher.feed.trust import Trust
 from dispatcher.kafka.commands import CommandHooks, CommandReader
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.membership import Membership, OwnershipHooks
+from dispatcher.kafka.offsets import PartitionEnds
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.tail import LedgerTail
 from dispatcher.observe.absence import AbsenceWatch
@@ -136,12 +137,14 @@ class Daemon:
         self._ending = False
         self._say = structlog.get_logger()
         connection, topics = cluster.connection, cluster.topics
+        self._ends = PartitionEnds(connection)
         self.tail = LedgerTail(connection, topics, self._failed, caught_up=self._caught_up)
         self._commands = CommandReader(
             connection,
             topics,
             CommandHooks(self._deliver, self._lost, self._beyond, self._read),
             self._failed,
+            self._ends,
         )
         self.host = ShardHost(
             self._surroundings(), copy=self.tail.hand_over, release=self._release, hopeless=self._hopeless
@@ -256,7 +259,7 @@ class Daemon:
             clock=self._clock,
             limits=plant.limits,
             clock_limit_ms=plant.clock_limit_ms,
-            log=lambda shard: KafkaShardLog(cluster.connection, cluster.topics, shard),
+            log=lambda shard: KafkaShardLog(cluster.connection, cluster.topics, shard, ends=self._ends),
             directory=cluster.directory,
             identity=self._identity,
             recompare=self._recompare,

@@ -21,7 +21,7 @@ from dispatcher.core.message import TopicNames
 from dispatcher.core.recovery import Beginning, Ground, beginnings, cost, ledger_records
 from dispatcher.errors import DispatcherError, LedgerUnfit, TopicsUnfit, TransactionFailed
 from dispatcher.kafka.membership import group_of
-from dispatcher.kafka.offsets import partition_ends
+from dispatcher.kafka.offsets import PartitionEnds
 from dispatcher.kafka.recovery import THOROUGH, Look, members_of
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.topics import KafkaTopics
@@ -147,7 +147,7 @@ def _ground(in_force: InForce, log: KafkaShardLog, shard: int, told: int) -> Gro
             latest[record.key] = record.value
     settings = in_force.settings
     topic = TopicNames(settings.prefix).commands
-    commands = partition_ends(connection_of(settings), topic, shard, patience_of(settings))
+    commands = PartitionEnds(connection_of(settings)).of(topic, shard, patience_of(settings))
     return Ground(latest, ends.low, commands.high, told)
 
 

@@ -14,7 +14,7 @@ from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, OUT_OF_RANGE, unread
 from dispatcher.kafka.following import Following
-from dispatcher.kafka.offsets import partition_ends
+from dispatcher.kafka.offsets import PartitionEnds
 from dispatcher.kafka.reading import headers_in
 from dispatcher.ports import LogEnds
 from dispatcher.service import Loop, Looped
@@ -51,8 +51,10 @@ class CommandReader(Looped):
         topics: TopicNames,
         hooks: CommandHooks,
         failed: Callable[[str, BaseException], None],
+        ends: PartitionEnds | None = None,
     ) -> None:
         self._connection = connection.named("commands")
+        self._ends = ends or PartitionEnds(self._connection)
         self._hooks = hooks
         self._wishes: SimpleQueue[tuple[int, bool, int | None]] = SimpleQueue()
         self._waiting: dict[int, int | None] = {}
@@ -117,7 +119,7 @@ class CommandReader(Looped):
     def _true_ends(self, shard: int) -> LogEnds | None:
         """Return the ends with open transactions counted: the last stable offset alone proves nothing."""
         try:
-            return partition_ends(self._connection, self._following.topic, shard, _ASK_SECONDS)
+            return self._ends.of(self._following.topic, shard, _ASK_SECONDS)
         except KafkaUnreachable as error:
             _LOG.debug("commands of shard %s: %s", shard, error)
             return None

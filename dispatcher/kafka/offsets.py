@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from concurrent.futures import Future
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    ListOffsetsResultInfo,
+    OffsetSpec,
+)
 
 from dispatcher.errors import KafkaUnreachable
 from dispatcher.kafka import config
@@ -16,43 +23,65 @@ from dispatcher.ports import LogEnds
 
 _CONNECT_SECONDS = 1.0
 _SLICE_SECONDS = 3.0
+_SPECS = (OffsetSpec.earliest, OffsetSpec.latest)
 
 
-def partition_ends(connection: Connection, topic: str, partition: int, seconds: float) -> LogEnds:
-    """Return the first offset kept and the high watermark. Raises KafkaUnreachable after `seconds`.
+class PartitionEnds:
+    """Asks brokers for ends. Its client is made with the first question and stays: any thread may ask."""
 
-    Every error is tried again until then: a new leader may not know its high watermark yet (KIP-207).
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection.named("ends")
+        self._lock = threading.Lock()
+        self._admin: AdminClient | None = None
+
+    def of(self, topic: str, partition: int, seconds: float) -> LogEnds:
+        """Return the first offset kept and the high watermark. Raises KafkaUnreachable after `seconds`.
+
+        Every error is tried again until then: a new leader may not know its high watermark yet (KIP-207).
+        """
+        end = time.monotonic() + seconds
+        admin = self._client(topic)
+        while True:
+            _look_for_leaders(admin, topic)
+            slice_seconds = max(0.1, min(_SLICE_SECONDS, end - time.monotonic()))
+            try:
+                low, high = _asked(admin, TopicPartition(topic, partition), slice_seconds)
+                return LogEnds(low.result().offset, high.result().offset)
+            except KafkaException as failure:
+                if time.monotonic() >= end:
+                    raise KafkaUnreachable(
+                        f"{topic}-{partition}: its ends are not to be had: {text_of(error_of(failure))}"
+                    ) from failure
+                admin.poll(0.1)
+
+    def _client(self, topic: str) -> AdminClient:
+        with self._lock:
+            if self._admin is None:
+                self._admin = made(AdminClient, config.admin(self._connection))
+                _look_for_leaders(self._admin, topic)
+            return self._admin
+
+
+def _look_for_leaders(admin: AdminClient, topic: str) -> None:
+    """Learn who leads now, for a question to a leader that is gone waits for it.
+
+    This brings the connection up, too: asked too early, a new client may wait for seconds until it asks
+    again. Whether a broker answers is for the question itself to find out.
     """
-    admin = made(AdminClient, config.admin(connection))
-    end = time.monotonic() + seconds
-    _connect(admin, topic)
-    low = _ask(admin, TopicPartition(topic, partition), OffsetSpec.earliest(), end)  # type: ignore[no-untyped-call]  # no stub
-    high = _ask(admin, TopicPartition(topic, partition), OffsetSpec.latest(), end)  # type: ignore[no-untyped-call]  # no stub
-    return LogEnds(low, high)
+    with contextlib.suppress(KafkaException):
+        admin.list_topics(topic, timeout=_CONNECT_SECONDS)
 
 
-def _connect(admin: AdminClient, topic: str) -> None:
-    """Bring the connection up: asked too early, a new client may wait for seconds until it asks again."""
-    try:
-        for _ in range(2):
-            admin.list_topics(topic, timeout=_CONNECT_SECONDS)
-    except KafkaException:
-        return  # whether a broker answers is for the question itself to find out
-
-
-def _ask(admin: AdminClient, partition: TopicPartition, spec: OffsetSpec, end: float) -> int:
-    while True:
-        try:
-            futures = admin.list_offsets(
-                {partition: spec},
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=max(0.1, min(_SLICE_SECONDS, end - time.monotonic())),
-            )
-            return int(futures[partition].result().offset)
-        except KafkaException as failure:
-            error: KafkaError = error_of(failure)
-            if time.monotonic() >= end:
-                raise KafkaUnreachable(
-                    f"{partition.topic}-{partition.partition}: its ends are not to be had: {text_of(error)}"
-                ) from failure
-            admin.poll(0.1)
+def _asked(
+    admin: AdminClient, partition: TopicPartition, seconds: float
+) -> tuple[Future[ListOffsetsResultInfo], Future[ListOffsetsResultInfo]]:
+    """Ask for both ends, together: the answers to come."""
+    first, last = (
+        admin.list_offsets(
+            {partition: spec()},  # type: ignore[no-untyped-call]  # no stub
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=seconds,
+        )[partition]
+        for spec in _SPECS
+    )
+    return first, last

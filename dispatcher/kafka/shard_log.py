@@ -18,7 +18,7 @@ from dispatcher.core.shard_figures import Epoch
 from dispatcher.errors import KafkaUnreachable, TransactionFailed
 from dispatcher.kafka.config import SUSPECT_COMMIT_SECONDS, Connection
 from dispatcher.kafka.faults import failed_transaction, text_of
-from dispatcher.kafka.offsets import partition_ends
+from dispatcher.kafka.offsets import PartitionEnds
 from dispatcher.kafka.reading import read_partition
 from dispatcher.kafka.transaction import AS_SENT, REAL, Dating, Fault, Means, Patience, Transactor
 from dispatcher.ports import Chunk, Committed, LedgerRecord, LogEnds
@@ -36,8 +36,10 @@ class KafkaShardLog:
         shard: int,
         patience: Patience = USUAL,
         means: Means = REAL,
+        ends: PartitionEnds | None = None,
     ) -> None:
         self._connection = connection.named(f"shard-{shard}")
+        self._ends = ends or PartitionEnds(self._connection)
         self._topic = topics.ledger
         self._undated = frozenset((topics.ledger, topics.events))
         self._shard = shard
@@ -104,7 +106,7 @@ class KafkaShardLog:
 
         The end is the uncommitted one: the committed one can lie below records that are committed already.
         """
-        return partition_ends(self._connection, self._topic, self._shard, self._patience.ends)
+        return self._ends.of(self._topic, self._shard, self._patience.ends)
 
     def read(self, start: int, until: int) -> Iterator[LedgerRecord]:
         """Yield the committed records from `start` up to the end `until`, which it reaches or raises.
