@@ -11,7 +11,6 @@ than fire what is paused, or do twice what is done. Where nothing of it is used 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from functools import lru_cache
 from typing import Any
 
 from dispatcher.core.compact_json import read_json, write_json
@@ -47,8 +46,12 @@ IDENTITY_KEY = b"identity"
 OWNER_KEY = b"owner"
 JOB_PREFIX = b"job/"
 _NEW = tuple.__new__  # half the time of calling the class, for what is made for each job there is
-_LINES_KEPT = 2048
-"""About as many triggers as a large schedule has; a line takes one or two KiB."""
+_LINES_KEPT = 4096
+"""More than a large schedule has triggers; a line takes one or two KiB."""
+
+Lines = dict[bytes, Any]
+"""First lines of jobs' records and their values, kept while a ledger is read: those of one trigger that came
+with one change are equal."""
 
 
 def encode(fact: Fact) -> tuple[bytes, bytes | None]:
@@ -74,8 +77,8 @@ def encode(fact: Fact) -> tuple[bytes, bytes | None]:
             return _word(fact)
 
 
-def decode(key: bytes, value: bytes | None) -> Fact:
-    """Return the fact of a ledger record.
+def decode(key: bytes, value: bytes | None, lines: Lines | None = None) -> Fact:
+    """Return the fact of a ledger record; `lines` spares reading over again what many records share.
 
     Raises LedgerUnfit for a record that this version does not know or cannot read.
     """
@@ -83,14 +86,14 @@ def decode(key: bytes, value: bytes | None) -> Fact:
     try:
         if value is None:
             return _decode_tombstone(kind, name)
-        head, *lines = value.split(b"\n")
-        data = _shared(head) if kind == "job" else read_json(head)
+        head, *definitions = value.split(b"\n")
+        data = read_json(head) if lines is None or kind != "job" else _shared(head, lines)
         if data["v"] > VERSION:
             raise LedgerNewer(
                 f"ledger record {key!r} has format {data['v']}, this dispatcher knows up to {VERSION}; "
                 "upgrade it before it takes this shard"
             )
-        return _decode_value(kind, name, data, lines)
+        return _decode_value(kind, name, data, definitions)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LedgerUnfit(
             f"ledger record {key!r} cannot be read: {error!r}; only a dispatcher may write there"
@@ -167,10 +170,13 @@ def _decode_word(kind: str, name: str, data: dict[str, Any]) -> Fact:
     raise KeyError(kind)
 
 
-@lru_cache(_LINES_KEPT)
-def _shared(line: bytes) -> Any:
-    """Return the value of a job's first line: those of one trigger that came with one change are equal."""
-    return read_json(line)
+def _shared(line: bytes, known: Lines) -> Any:
+    found = known.get(line)
+    if found is None:
+        if len(known) >= _LINES_KEPT:
+            known.clear()
+        found = known[line] = read_json(line)
+    return found
 
 
 def _line(data: dict[str, Any], version: int = _FIRST) -> bytes:

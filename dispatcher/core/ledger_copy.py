@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from dispatcher.core.codec import JOB_PREFIX, OWNER_KEY, decode
+from dispatcher.core.codec import JOB_PREFIX, OWNER_KEY, Lines, decode
 from dispatcher.core.job import JobReader
 from dispatcher.core.ledger import Owner
 from dispatcher.core.plan import Plan
@@ -29,6 +29,7 @@ class LedgerCopy:
         """The offset to read on from."""
         self._reader = reader
         self._raw: dict[bytes, bytes] = {}
+        self._lines: Lines = {}
         self._state: ShardState | None = None
 
     def take(self, records: Iterable[RawRecord], after: int) -> None:
@@ -39,7 +40,8 @@ class LedgerCopy:
         self.next = after
         if self._state is not None:
             self.decode()
-            self._state.read_on(decode(key, value) for key, value in records)
+            lines: Lines = {}
+            self._state.read_on(decode(key, value, lines) for key, value in records)
             return
         raw = self._raw
         for key, value in records:
@@ -51,6 +53,7 @@ class LedgerCopy:
     def clear(self, first: int) -> None:
         """Forget all that was read; read from the offset `first`."""
         self.next, self._raw, self._state = first, {}, None
+        self._lines.clear()
 
     def decode(self, most: int | None = None) -> bool:
         """Decode what was read, at most so many jobs (None: all); return whether that is done.
@@ -66,7 +69,9 @@ class LedgerCopy:
                 del raw[key]
             self._state = state
         keys = list(raw if most is None else islice(raw, most))
-        self._state.read_on(decode(key, raw.pop(key)) for key in keys)
+        self._state.read_on(decode(key, raw.pop(key), self._lines) for key in keys)
+        if not raw:
+            self._lines.clear()
         return not raw
 
     def rehearse(self) -> None:
