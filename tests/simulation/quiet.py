@@ -13,6 +13,7 @@ from unittest.mock import patch
 import structlog
 
 from dispatcher.core import codec, ledger_copy, state
+from dispatcher.core.ledger import Fact
 from dispatcher.core.walls import Walls
 from dispatcher.produce import shard_thread
 from dispatcher.produce.counting import Counting
@@ -55,7 +56,11 @@ class Still:
 def quiet() -> Iterator[None]:
     """Spare a history what costs time and tells nothing."""
     before = structlog.get_config()
-    decode = lru_cache(maxsize=_FACTS_KNOWN)(codec.decode)
+    known = lru_cache(maxsize=_FACTS_KNOWN)(codec.decode)
+
+    def decode(key: bytes, value: bytes | None, _lines: object = None) -> Fact:
+        return known(key, value)
+
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     gc.disable()  # histories leave little behind in circles: `run` collects it now and then
     gc.freeze()
