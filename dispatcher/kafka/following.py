@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.kafka.reading import take
+from dispatcher.kafka.reading import look_for_leaders, take
 from dispatcher.ports import LogEnds
 
 TICK_SECONDS = 0.2
@@ -24,9 +24,11 @@ class Following:
     def __init__(self, connection: Connection, topic: str) -> None:
         self.topic = topic
         self._consumer = Consumer(config.follower(connection))
+        self._acquainted = False
 
     def add(self, partition: int, offset: int) -> None:
         """Read a partition from an offset on; a number, for the library may answer late what others are."""
+        self._acquaint()
         self._consumer.incremental_assign([TopicPartition(self.topic, partition, offset)])
 
     def remove(self, partition: int) -> None:
@@ -50,6 +52,7 @@ class Following:
 
     def committed_ends(self, partition: int) -> LogEnds | None:
         """Return the first offset and the last stable one, as the leader knows them; None without answer."""
+        self._acquaint()
         try:
             low, high = self._consumer.get_watermark_offsets(
                 TopicPartition(self.topic, partition), timeout=_ASK_SECONDS
@@ -58,6 +61,11 @@ class Following:
             _LOG.debug("%s-%s: ends not to be had: %s", self.topic, partition, failure)
             return None
         return LogEnds(low, high)
+
+    def _acquaint(self) -> None:
+        if not self._acquainted:
+            look_for_leaders(self._consumer, [self.topic])
+            self._acquainted = True
 
     def close(self) -> None:
         """Let go of the consumer within a bounded time."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -17,6 +18,7 @@ from dispatcher.kafka.making import made
 
 BATCH = 500
 _UNFIT = OUT_OF_RANGE | NO_TOPIC
+_ASK_SECONDS = 1.0
 _UNREADABLE = ("unreadable-headers", b"\xff")
 """Stands for headers with a name that is not UTF-8, and is as unfit for anything as they are."""
 
@@ -34,6 +36,7 @@ def read_partition(
         return  # what was read along has nothing left to read, and a client costs time, threads and memory
     consumer = made(Consumer, config.reader(connection))
     try:
+        look_for_leaders(consumer, [start.topic])
         consumer.assign([start])
         position, moved = start.offset, time.monotonic()
         while position < until:
@@ -53,6 +56,17 @@ def read_partition(
                 )
     finally:
         close_reader(consumer)
+
+
+def look_for_leaders(consumer: Consumer, topics: Iterable[str]) -> None:
+    """Have a new consumer learn who leads topics, before it is given partitions of them.
+
+    Else it finds no broker every third time or so, and the library looks again after a second. Whether a
+    broker answers is for the reading itself to find out.
+    """
+    for topic in topics:
+        with contextlib.suppress(KafkaException):
+            consumer.list_topics(topic, timeout=_ASK_SECONDS)
 
 
 def take(consumer: Consumer, seconds: float) -> list[Message]:

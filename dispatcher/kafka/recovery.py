@@ -33,7 +33,7 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import END_OF_PARTITION, NO_TOPIC, TOPIC_REFUSED, error_of, text_of
 from dispatcher.kafka.letting_go import close_reader
-from dispatcher.kafka.reading import take
+from dispatcher.kafka.reading import look_for_leaders, take
 from dispatcher.kafka.recovery_gather import Gathered, fire_of, headers_of
 
 Place = tuple[str, int]
@@ -240,6 +240,7 @@ class Look:
 
     def _messages(self, consumer: Consumer, spans: Mapping[Place, Span]) -> Iterator[Message]:
         """Yield the records of spans; each ends where it or its partition does, or may not be read."""
+        look_for_leaders(consumer, sorted({topic for topic, _ in spans}))
         consumer.assign([TopicPartition(*place, start) for place, (start, _) in spans.items()])
         left = dict(spans)
         while left:
