@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from dispatcher.heap import give_back
 from dispatcher.service import Deadline, Loop, Looped
 
 _GIVE_UP_SECONDS = 5.0
@@ -155,6 +156,7 @@ class Ownership(Looped):
 
     def _give_up(self, shards: list[int]) -> None:
         self._host.give_up(shards, Deadline(_GIVE_UP_SECONDS))
+        give_back()
 
     def _close(self) -> None:
         self._give_up(self._host.owned())
