@@ -61,9 +61,10 @@ class Gathered:
         return True
 
     def note_fire(self, message: Message, headers: Mapping[str, bytes]) -> None:
-        """Take in a fire of the shard; the latest planned counts. One that cannot be read is nobody's.
+        """Take in a fire of the shard; the latest planned counts, of several the first by id.
 
-        One that was asked for tells nothing: it bears the time at which it was, which the cursor may lag.
+        One that cannot be read is nobody's. One that was asked for tells nothing: it bears the time at
+        which it was, which the cursor may lag.
         """
         try:
             planned, ident = from_text(headers["ce_time"].decode()), headers["ce_id"]
@@ -71,9 +72,10 @@ class Gathered:
             return
         if b"!" in ident:
             return
-        if self.sent is None or planned > self.sent.planned:
+        fire, known = ident.decode(errors="replace"), self.sent
+        if known is None or planned > known.planned or (planned == known.planned and fire < known.fire):
             place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-            self.sent = Sent(ident.decode(errors="replace"), planned, place)
+            self.sent = Sent(fire, planned, place)
 
     def note_event(self, message: Message, headers: Mapping[str, bytes]) -> None:
         """Take in an event of the shard: only the numbers of changes count. A broken one tells nothing."""
