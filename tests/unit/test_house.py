@@ -19,7 +19,7 @@ STATIONS = {"feed", "produce", "kafka", "work", "observe", "api"}
 RANKS = (
     {"errors"},
     {"core"},
-    {"ports", "clock", "service", "masking", "locking", "notify", "standstill"},
+    {"ports", "clock", "service", "masking", "locking", "notify", "standstill", "heap"},
     STATIONS,
     {"settings", "logs"},
     {"daemon", "worker"},
