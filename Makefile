@@ -59,8 +59,8 @@ MINUTES ?= 30
 soak: $(READY) $(KAFKA_LIBS) ## Load, edits and kills for MINUTES=30; fail if memory, descriptors or threads grow, or a fire is amiss
 	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) --json .cache/soak.json $(if $(SEED),--seed $(SEED))
 
-faults: $(READY) $(KAFKA_LIBS) ## Bring about the faults that take minutes, too
-	$(BIN)/pytest -m long tests/faults
+faults: $(READY) $(KAFKA_LIBS) ## Run the tests that take minutes, most of them faults; the image's are in `image`
+	$(BIN)/pytest -m long --ignore tests/container tests
 
 lint: $(READY) ## Check style, types, the direction of imports, the README's links, the schema
 	$(BIN)/ruff check .
