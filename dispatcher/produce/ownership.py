@@ -20,6 +20,8 @@ from dispatcher.heap import give_back
 from dispatcher.service import Deadline, Loop, Looped
 
 _GIVE_UP_SECONDS = 5.0
+_LET_GO_SECONDS = 10.0
+"""So long after the last move clients of Kafka have freed what they held."""
 
 
 class Host(Protocol):
@@ -61,6 +63,7 @@ class Ownership(Looped):
         """Whether the group has spoken: then its word alone counts."""
         self._yielded: set[int] = set()
         """Shards that another replica took: only the group gives them back, whatever name that one bears."""
+        self._moved = self._resting = False
         self._say = structlog.get_logger()
         self._loop = Loop("ownership", self._step, close=self._close, failed=failed)
 
@@ -115,7 +118,8 @@ class Ownership(Looped):
         try:
             word, shards = self._moves.get_nowait()
         except Empty:
-            return None
+            return self._rest()
+        self._moved, self._resting = True, False
         match word:
             case _Word.ASSIGNED:
                 self._say.info("shards.assigned", shards=sorted(shards))
@@ -131,6 +135,16 @@ class Ownership(Looped):
             case _Word.FENCED:
                 self._yield(shards)
         return 0
+
+    def _rest(self) -> float | None:
+        """Have nothing to do; but some seconds after the last move, give back the memory it left free."""
+        if self._moved:
+            self._moved, self._resting = False, True
+            return _LET_GO_SECONDS
+        if self._resting:
+            self._resting = False
+            give_back()
+        return None
 
     def _claim(self, shards: list[int]) -> None:
         """Take what was this instance's before, unless the group has spoken or another took it since."""
@@ -156,7 +170,6 @@ class Ownership(Looped):
 
     def _give_up(self, shards: list[int]) -> None:
         self._host.give_up(shards, Deadline(_GIVE_UP_SECONDS))
-        give_back()
 
     def _close(self) -> None:
         self._give_up(self._host.owned())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from dispatcher.produce import ownership
 from dispatcher.produce.ownership import Ownership, _Word
 from dispatcher.service import Deadline
 
@@ -182,3 +183,19 @@ def test_in_whatever_order_words_are_noted_and_performed_the_groups_last_one_hol
             assert desk.host.running == {2}, order
         elif order[-1] in {"revoked", "lost"}:
             assert desk.host.running == set(), order
+
+
+def test_memory_is_given_back_once_some_seconds_after_the_last_move(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[set[int]] = []
+    monkeypatch.setattr(ownership, "give_back", lambda: given.append(set(desk.host.running)))
+    step = desk.ownership._step
+    assert step() is None
+    desk.ownership.assigned([1, 2])
+    assert (step(), step()) == (0, 10.0)
+    desk.ownership.revoked([1])
+    assert (step(), step()) == (0, 10.0)
+    assert given == []
+    assert (step(), step()) == (None, None)
+    assert given == [{2}]
