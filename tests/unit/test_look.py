@@ -40,6 +40,8 @@ class Scripted:
     def __init__(self, *said: Said) -> None:
         self._said = list(said)
 
+    def list_topics(self, topic: str, timeout: float) -> None: ...
+
     def assign(self, _: list[TopicPartition]) -> None: ...
 
     def poll(self, _: float) -> Said | None:
