@@ -23,6 +23,7 @@ from dispatcher.clock import Reading, SystemClock
 from dispatcher.core.batch import Limits
 from dispatcher.core.message import Outgoing, TopicNames
 from dispatcher.kafka.config import Config, Connection
+from dispatcher.kafka.offsets import PartitionEnds
 from dispatcher.kafka.shard_log import KafkaShardLog
 from dispatcher.kafka.transaction import Fault, Means, Transactor
 from dispatcher.ports import Chunk, Committed, LedgerRecord
@@ -80,8 +81,10 @@ class FailingLog(KafkaShardLog):
 
     _open = False
 
-    def __init__(self, connection: Connection, topics: TopicNames, shard: int) -> None:
-        super().__init__(connection, topics, shard, means=Means(producer=FailingProducer))
+    def __init__(
+        self, connection: Connection, topics: TopicNames, shard: int, *, ends: PartitionEnds
+    ) -> None:
+        super().__init__(connection, topics, shard, means=Means(producer=FailingProducer), ends=ends)
 
     def commit(self, outgoing: Sequence[Outgoing], *, isolate: bool = False) -> Committed:
         self._open = False
