@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from concurrent.futures import Future
@@ -19,9 +18,9 @@ from dispatcher.kafka import config
 from dispatcher.kafka.config import Connection
 from dispatcher.kafka.faults import error_of, text_of
 from dispatcher.kafka.making import made
+from dispatcher.kafka.reading import look_for_leaders
 from dispatcher.ports import LogEnds
 
-_CONNECT_SECONDS = 1.0
 _SLICE_SECONDS = 3.0
 _SPECS = (OffsetSpec.earliest, OffsetSpec.latest)
 
@@ -42,7 +41,7 @@ class PartitionEnds:
         end = time.monotonic() + seconds
         admin = self._client(topic)
         while True:
-            _look_for_leaders(admin, topic)
+            look_for_leaders(admin, [topic])  # a question to a leader that is gone would wait for it
             slice_seconds = max(0.1, min(_SLICE_SECONDS, end - time.monotonic()))
             try:
                 low, high = _asked(admin, TopicPartition(topic, partition), slice_seconds)
@@ -58,18 +57,8 @@ class PartitionEnds:
         with self._lock:
             if self._admin is None:
                 self._admin = made(AdminClient, config.admin(self._connection))
-                _look_for_leaders(self._admin, topic)
+                look_for_leaders(self._admin, [topic])
             return self._admin
-
-
-def _look_for_leaders(admin: AdminClient, topic: str) -> None:
-    """Learn who leads now, for a question to a leader that is gone waits for it.
-
-    This brings the connection up, too: asked too early, a new client may wait for seconds until it asks
-    again. Whether a broker answers is for the question itself to find out.
-    """
-    with contextlib.suppress(KafkaException):
-        admin.list_topics(topic, timeout=_CONNECT_SECONDS)
 
 
 def _asked(

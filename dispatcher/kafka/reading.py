@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dispatcher.core.message import Headers
 from dispatcher.errors import KafkaUnreachable, LedgerUnfit
@@ -58,15 +59,15 @@ def read_partition(
         close_reader(consumer)
 
 
-def look_for_leaders(consumer: Consumer, topics: Iterable[str]) -> None:
-    """Have a new consumer learn who leads topics, before it is given partitions of them.
+def look_for_leaders(client: Consumer | AdminClient, topics: Iterable[str]) -> None:
+    """Have a client learn who leads topics, before it reads or asks for anything of them.
 
-    Else it finds no broker every third time or so, and the library looks again after a second. Whether a
-    broker answers is for the reading itself to find out.
+    Else a new one finds no broker every third time or so, and the library looks again after a second. Whether
+    brokers answer is for what follows to find out: where they do not of one topic, no other is asked for.
     """
-    for topic in topics:
-        with contextlib.suppress(KafkaException):
-            consumer.list_topics(topic, timeout=_ASK_SECONDS)
+    with contextlib.suppress(KafkaException):
+        for topic in topics:
+            client.list_topics(topic, timeout=_ASK_SECONDS)
 
 
 def take(consumer: Consumer, seconds: float) -> list[Message]:

@@ -39,10 +39,14 @@ class Scripted:
 
     def __init__(self, *said: Said) -> None:
         self._said = list(said)
+        self._looked: set[str] = set()
 
-    def list_topics(self, topic: str, timeout: float) -> None: ...
+    def list_topics(self, topic: str, timeout: float) -> None:
+        assert timeout <= 1
+        self._looked.add(topic)
 
-    def assign(self, _: list[TopicPartition]) -> None: ...
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        assert self._looked == {one.topic for one in partitions}, "who leads is looked for first"
 
     def poll(self, _: float) -> Said | None:
         return self._said.pop(0) if self._said else None
